@@ -1,0 +1,1 @@
+"""From a data set's raw distribution to RecBole's atomic files. Needs neither torch nor RecBole."""

@@ -1,0 +1,20 @@
+"""EchoMamba4Rec and other state-space sequential recommenders as a RecBole plugin."""
+
+from recbole_echomamba.experiment import load_run, run
+from recbole_echomamba.host.config import Config
+from recbole_echomamba.host.dataset import create_dataset, data_preparation
+from recbole_echomamba.host.registry import get_model
+from recbole_echomamba.host.trainer import Trainer
+from recbole_echomamba.models import EchoMamba4Rec, Mamba4Rec
+
+__all__ = [
+    "Config",
+    "EchoMamba4Rec",
+    "Mamba4Rec",
+    "Trainer",
+    "create_dataset",
+    "data_preparation",
+    "get_model",
+    "load_run",
+    "run",
+]

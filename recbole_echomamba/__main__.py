@@ -1,0 +1,102 @@
+"""The command line: ``python -m recbole_echomamba run ...``, also installed as ``echomamba``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+
+USAGE = """%(prog)s --model=NAME --dataset=NAME [--key=value ...]
+
+Any setting of RecBole or of this package can follow as --key=value, e.g. --epochs=10 --learning_rate=0.01."""
+
+
+def run_parser() -> argparse.ArgumentParser:
+    """RecBole's own flags, and ours."""
+    parser = argparse.ArgumentParser(prog="run_recbole.py", usage=USAGE, allow_abbrev=False)
+    parser.add_argument("--model", "-m", help="EchoMamba4Rec, Mamba4Rec, or any sequential model of RecBole")
+    parser.add_argument("--dataset", "-d", help="the name of a folder under data_path (dataset/), or ml-100k")
+    parser.add_argument("--config_files", help="YAML files, separated by spaces or commas; later ones win")
+    parser.add_argument("--nproc", type=int, default=1, help="processes on this machine")
+    parser.add_argument("--ip", default="localhost", help="of the first machine")
+    parser.add_argument("--port", default="5678", help="on the first machine")
+    parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines")
+    parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
+    parser.add_argument("--result_file", help="write the result there too, as JSON")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def settings_from(arguments: list[str]) -> dict[str, str]:
+    """``--key=value`` arguments as a dictionary; the value may hold further ``=``. Raises ValueError for anything else."""
+    settings: dict[str, str] = {}
+    for argument in arguments:
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not equals or not key:
+            raise ValueError(f"cannot read {argument!r}; settings are written --key=value")
+        if settings.setdefault(key, value) != value:
+            raise ValueError(f"--{key} is given twice, as {settings[key]!r} and {value!r}")
+    return settings
+
+
+def run_door(arguments: list[str]) -> None:
+    """Train and test one model, then print its table."""
+    known, rest = run_parser().parse_known_args(arguments)
+    settings = settings_from(rest)
+    from recbole_echomamba.experiment import run
+
+    files = known.config_files.replace(",", " ").split() if known.config_files else None
+    processes = {key: getattr(known, key) for key in ("nproc", "world_size", "ip", "port", "group_offset")}
+    result = run(known.model, known.dataset, files, settings, result_file=known.result_file, **processes)
+    print(table(result))
+
+
+def table(result: dict) -> str:
+    """The metrics of a result, best validation beside test, and where the run is kept."""
+    from texttable import Texttable
+
+    rows = [["metric", "best valid", "test"]]
+    rows += [[name, result["best_valid_result"].get(name, ""), value] for name, value in result["test_result"].items()]
+    drawn = Texttable()
+    drawn.set_deco(Texttable.HEADER)
+    drawn.set_cols_dtype(["t", "t", "t"])
+    drawn.set_cols_align(["l", "r", "r"])
+    drawn.add_rows([[str(cell) for cell in row] for row in rows])
+    head = f"{result['model']} on {result['dataset']}, seed {result['seed']}, settings {result['config_hash']}"
+    return (
+        f"\n{head}: best epoch {result['best_epoch']} of {result['epochs']}, "
+        f"{result['seconds_per_epoch']:.1f} s an epoch, {result['users_per_second']:.0f} users/s tested\n"
+        f"{drawn.draw()}\nkept in {result['run_directory']}"
+    )
+
+
+DOORS = {"run": run_door}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Open a door by name; an error is one line, or a traceback with ``--debug``."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] not in DOORS:
+        print(f"usage: echomamba {{{','.join(DOORS)}}} ...", file=sys.stderr)
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    warnings.filterwarnings("ignore", message=".*GradScaler.*", category=FutureWarning)  # RecBole's spelling
+    try:
+        DOORS[arguments[0]](arguments[1:])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        logging.shutdown()
+        kind = "" if isinstance(error, ValueError | FileNotFoundError) else f"{type(error).__name__}: "
+        print(f"error: {kind}{error}", file=sys.stderr)
+        if not isinstance(error, ValueError | FileNotFoundError):
+            print("run again with --debug for the traceback", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

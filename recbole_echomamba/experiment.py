@@ -1,0 +1,185 @@
+"""One run from settings to result: data, model, training, test, and the files that let someone trust it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from logging import getLogger
+from pathlib import Path
+
+import numpy as np
+import torch
+from recbole.data.transform import construct_transform
+from recbole.utils import get_flops, init_logger, init_seed
+
+from recbole_echomamba import models
+from recbole_echomamba.host import checkpoint
+from recbole_echomamba.host.config import Config
+from recbole_echomamba.host.dataset import atomic_files, create_dataset, data_preparation
+from recbole_echomamba.host.files import sha256, write_text, write_whole
+from recbole_echomamba.host.registry import get_model
+from recbole_echomamba.host.trainer import Trainer
+
+
+def run(
+    model=None,
+    dataset=None,
+    config_file_list=None,
+    config_dict=None,
+    saved=True,
+    nproc=1,
+    world_size=-1,
+    ip="localhost",
+    port="5678",
+    group_offset=0,
+    result_file=None,
+) -> dict:
+    """Train, validate and test one model; RecBole's ``run`` for every sequential model.
+
+    Args:
+        model: a name or a class. dataset: a name. config_file_list, config_dict: settings, see :class:`Config`.
+        saved: keep a run directory and test its best epoch; otherwise test the last epoch, as RecBole does.
+        nproc, world_size, ip, port, group_offset: processes here, in all, and where they meet.
+        result_file: where to write the result as JSON, besides the run directory's ``result.json``.
+
+    Returns:
+        RecBole's ``best_valid_score, valid_score_bigger, best_valid_result, test_result``, and what ``result.json`` holds.
+    """
+    if nproc == 1 and world_size <= 0:
+        return _run_here(model, dataset, config_file_list, config_dict, saved, result_file)
+    processes = {"nproc": nproc, "ip": ip, "port": port, "offset": group_offset}
+    processes["world_size"] = world_size if world_size > 0 else nproc
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    args = (model, dataset, config_file_list, {**(config_dict or {}), **processes}, saved, result_file, queue)
+    torch.multiprocessing.spawn(_run_rank, args=args, nprocs=nproc, join=True)
+    return {} if queue.empty() else queue.get()
+
+
+def _run_rank(rank, model, dataset, config_file_list, config_dict, saved, result_file, queue):
+    result = _run_here(model, dataset, config_file_list, {**config_dict, "local_rank": rank}, saved, result_file)
+    if rank == 0:
+        queue.put(result)
+    torch.distributed.destroy_process_group()
+
+
+def _run_here(model, dataset, config_file_list, config_dict, saved, result_file) -> dict:
+    if result_file and not Path(result_file).resolve().parent.is_dir():
+        raise FileNotFoundError(f"--result_file: there is no folder {Path(result_file).resolve().parent}")
+    config = Config(model, dataset, config_file_list, config_dict)
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = create_dataset(config)
+    init_logger(config)
+    logger = getLogger()
+    logger.info(config)
+    logger.info(dataset)
+    loaders = data_preparation(config, dataset)
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    model = config.model_class(config, loaders[0].dataset).to(config["device"])
+    logger.info(model)
+    if config.model not in models.__all__:
+        # RecBole's hooks miss operations called without a module, so ours would be undercounted. Its own models are
+        # counted because the count draws from the generators: without it their numbers would not be RecBole's.
+        logger.info("FLOPs: %s", get_flops(model, dataset, config["device"], logger, construct_transform(config)))
+    trainer = Trainer(config, model)
+    result = _train_and_test(config, trainer, loaders, saved)
+    if config["local_rank"] == 0:
+        _write_result(result, trainer, dataset, result_file, saved)
+    return result
+
+
+def _train_and_test(config, trainer: Trainer, loaders, saved: bool) -> dict:
+    train, valid, test = loaders
+    progress = config["show_progress"]
+    best_score, best_valid = trainer.fit(train, valid, saved=saved, show_progress=progress)
+    tested = trainer.evaluate(test, load_best_model=saved, show_progress=progress)
+    epochs = trainer.history
+    return {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "variant": config["variant"],
+        "seed": config["seed"],
+        "config": config.settings,
+        "config_hash": config.hash,
+        "data_hash": sha256(*atomic_files(config)),
+        "best_valid_score": float(best_score),
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": {k: float(v) for k, v in (best_valid or {}).items()},
+        "test_result": {k: float(v) for k, v in tested.items()},
+        "best_epoch": trainer.best_epoch,
+        "epochs": len(epochs),
+        "seconds_per_epoch": float(np.mean([entry["seconds"] for entry in epochs])),
+        "users_per_second": trainer.users_per_second,
+        "peak_memory": peak_memory(config["device"]),
+        "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "history": epochs,
+        "versions": versions(),
+        "run_directory": str(trainer.run_directory) if trainer.run_directory else None,
+    }
+
+
+def _write_result(result: dict, trainer: Trainer, dataset, result_file, saved: bool) -> None:
+    text = json.dumps(result, indent=2, default=str) + "\n"
+    if saved:
+        ranks = trainer.eval_collector.ranks()
+        if len(ranks["rank"]):
+            _write_ranks(trainer.run_directory / "test_ranks.parquet", ranks, dataset)
+        write_text(trainer.run_directory / "result.json", text)
+    if result_file:
+        write_text(result_file, text)
+
+
+def _write_ranks(file: Path, ranks: dict, dataset) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = {
+        "user": dataset.id2token(dataset.uid_field, ranks["user"]).astype(str),
+        "item": dataset.id2token(dataset.iid_field, ranks["item"]).astype(str),
+        "rank": ranks["rank"],
+        "history": ranks["history"],
+    }
+    write_whole(file, lambda temporary: pyarrow.parquet.write_table(pyarrow.table(table), temporary))
+
+
+def load_run(directory, model=None, config_dict=None):
+    """Rebuild a saved run: ``config, model, dataset, train, valid, test``, the model with its best weights, in eval mode.
+
+    Args:
+        directory: a run directory. model: the class, when the run was made with one that has no registered name.
+        config_dict: settings to change, such as the device.
+
+    Raises ValueError or FileNotFoundError when a file is missing, damaged or of another model.
+    """
+    settings = checkpoint.read_settings(directory)
+    name, dataset_name = settings.pop("model"), settings.pop("dataset")
+    config = Config(model or get_model(name), dataset_name, config_dict={**settings, **(config_dict or {})})
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = create_dataset(config)
+    train, valid, test = data_preparation(config, dataset)
+    init_seed(config["seed"], config["reproducibility"])
+    built = config.model_class(config, train.dataset).to(config["device"])
+    checkpoint.load_weights(built, Path(directory) / checkpoint.WEIGHTS)
+    return config, built.eval(), dataset, train, valid, test
+
+
+def peak_memory(device) -> int:
+    """Bytes: the most held on the GPU, or by this process when it runs on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in ("recbole_echomamba", "recbole", "torch", "numpy", "numba", "triton", "mamba-ssm"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Everything that bends RecBole to us: configuration, data, training, evaluation, checkpoints."""

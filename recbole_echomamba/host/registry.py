@@ -1,0 +1,43 @@
+"""Which class a model name means: ours first, then RecBole's sequential models."""
+
+from __future__ import annotations
+
+import difflib
+
+from recbole.model import sequential_recommender as recbole_models
+from recbole.model.abstract_recommender import SequentialRecommender
+
+from recbole_echomamba import models as our_models
+
+
+def model_names() -> list[str]:
+    """Every model that runs through this package, ours first."""
+    theirs = {
+        name
+        for name in dir(recbole_models)
+        if isinstance(getattr(recbole_models, name), type)
+        and issubclass(getattr(recbole_models, name), SequentialRecommender)
+        and name not in ("SequentialRecommender", "S3Rec")
+    }
+    return [*our_models.__all__, *sorted(theirs)]
+
+
+def get_model(name: str) -> type[SequentialRecommender]:
+    """The class of a model name. Raises ValueError with the nearest names when there is none.
+
+    RecBole's own look-up imports lightgbm for every name it does not know, so it is not asked.
+    """
+    if name == "S3Rec":
+        raise ValueError(
+            "S3Rec needs RecBole's two-stage trainer (pretrain, then finetune), which is not supported here"
+        )
+    if name not in model_names():
+        raise ValueError(f"there is no model {name!r}; {nearest(name, model_names())}")
+    return getattr(our_models if name in our_models.__all__ else recbole_models, name)
+
+
+def nearest(word: str, known) -> str:
+    """A hint for a misspelt word: the names closest to it, or all of them."""
+    by_lower = {name.lower(): name for name in known}
+    close = [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.6)]
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"

@@ -1,0 +1,94 @@
+"""The Mamba-1 block, over all positions or read out at one.
+
+Source: Gu & Dao, *Mamba*, arXiv 2312.00752, figure 3 and algorithm 2. Parameter names, shapes and initialisation are
+those of mamba-ssm's ``Mamba`` module, so weights move over by name.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_echomamba import ops
+from recbole_echomamba.layers.readout import at_position
+
+
+class Mamba(nn.Module):
+    """``h -> out_proj(scan(silu(conv(x))) * silu(z))`` with ``x, z = in_proj(h)``.
+
+    Args:
+        d_model: width ``d`` of the hidden states.
+        d_state: states ``N`` per channel.
+        d_conv: taps of the causal depthwise convolution.
+        expand: ``d_inner = expand * d_model`` channels are scanned.
+        dt_min, dt_max: range in which ``softplus(dt_proj.bias)`` starts, log-uniform.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: int = 2,
+        dt_min: float = 1e-3,
+        dt_max: float = 0.1,
+    ):
+        super().__init__()
+        self.d_inner = expand * d_model
+        self.d_state = d_state
+        self.dt_rank = math.ceil(d_model / 16)
+        self.in_proj = nn.Linear(d_model, 2 * self.d_inner, bias=False)
+        self.conv1d = nn.Conv1d(self.d_inner, self.d_inner, d_conv, groups=self.d_inner, padding=d_conv - 1)
+        self.x_proj = nn.Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, self.d_inner)
+        self.A_log = nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(self.d_inner, 1))
+        self.D = nn.Parameter(torch.ones(self.d_inner))
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
+        self._init_delta(dt_min, dt_max)
+
+    def _init_delta(self, dt_min: float, dt_max: float) -> None:
+        nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
+        delta = torch.exp(torch.rand(self.d_inner) * math.log(dt_max / dt_min) + math.log(dt_min)).clamp(min=1e-4)
+        with torch.no_grad():
+            self.dt_proj.bias.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
+
+    def forward(self, hidden_states: Tensor, reverse: bool = False) -> Tensor:
+        """``[B, L, d] -> [B, L, d]``; ``reverse`` reads the sequence from its last slot to its first, without flips."""
+        x, z = self.in_proj(hidden_states).chunk(2, dim=-1)
+        x = self._convolve(x, reverse)
+        delta, B, C = self._select(x)
+        y = ops.selective_scan(x, delta, self.A, B, C, self.D, reverse)
+        return self.out_proj(y * F.silu(z))
+
+    def forward_at(self, hidden_states: Tensor, position: Tensor, reverse: bool = False) -> Tensor:
+        """What ``forward`` gives at one position of each row: ``[B, L, d], [B] -> [B, d]``.
+
+        The gate, ``C`` and ``out_proj`` are computed at that position only.
+        """
+        weight_x, weight_z = self.in_proj.weight.chunk(2)
+        x = self._convolve(F.linear(hidden_states, weight_x), reverse)
+        z = F.linear(at_position(hidden_states, position), weight_z)
+        delta, B, C = self._select(x)
+        y = ops.selective_scan_at(x, delta, self.A, B, at_position(C, position), self.D, position, reverse)
+        return self.out_proj(y * F.silu(z))
+
+    @property
+    def A(self) -> Tensor:
+        """``[d_inner, N]``, negative."""
+        return -torch.exp(self.A_log)
+
+    def _convolve(self, x: Tensor, reverse: bool) -> Tensor:
+        """Depthwise convolution over the slots already read, then SiLU: ``[B, L, D] -> [B, L, D]``."""
+        taps = self.conv1d.kernel_size[0]
+        padding = (0, taps - 1) if reverse else (taps - 1, 0)
+        weight = self.conv1d.weight.flip(-1) if reverse else self.conv1d.weight
+        x = F.conv1d(F.pad(x.transpose(1, 2), padding), weight, self.conv1d.bias, groups=self.d_inner)
+        return F.silu(x.transpose(1, 2))
+
+    def _select(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The input-dependent ``delta [B, L, D]``, ``B`` and ``C [B, L, N]``."""
+        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        return F.softplus(self.dt_proj(dt)), B, C

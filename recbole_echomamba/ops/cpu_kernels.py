@@ -1,0 +1,265 @@
+"""Numba kernels of the selective scan: loops over one range of rows, no Python objects, no lock.
+
+A row is a walk through a flat list of tokens: ``count`` of them from ``start``, each ``step`` (+1 or -1) further. The same
+kernels serve padded ``[B, L]`` batches and packed ones. Channels are the inner, vectorised axis, so ``A`` comes
+transposed, ``[N, D]``, and ``A2`` is ``A * log2(e)``: ``exp(delta A) = 2 ** (delta A2)``.
+
+The exponential is a polynomial because a call to the C library's would keep the loop scalar, 14 times slower. Gradients of
+shared parameters are summed in float32 over one row and in float64 over a range of rows.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+EXACT = {"contract"}
+FAST = {"contract", "reassoc", "nsz"}
+"""Sums may be reordered, which is what lets them vectorise; NaN and infinity keep their meaning."""
+
+CHUNK = 16
+"""Steps whose states are kept at once in the backward pass of the full scan."""
+
+
+@intrinsic
+def _bits_of(typingctx, value):
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic
+def _float_of(typingctx, value):
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.int32), codegen
+
+
+@intrinsic
+def _shift_to_exponent(typingctx, value):
+    def codegen(context, builder, signature, args):
+        return builder.shl(args[0], ir.Constant(ir.IntType(32), 23))
+
+    return types.int32(types.int32), codegen
+
+
+@intrinsic
+def _add_bits(typingctx, a, b):
+    def codegen(context, builder, signature, args):
+        return builder.add(args[0], args[1])
+
+    return types.int32(types.int32, types.int32), codegen
+
+
+_MAGIC = np.float32(12582912.0)  # 1.5 * 2**23: adding it leaves the nearest integer in the low bits of the mantissa
+_LOW, _HIGH = np.float32(-126.0), np.float32(127.0)
+# Taylor coefficients of 2**f about 0; on |f| <= 1/2 the eighth term is below 2**-27
+_C1, _C2, _C3, _C4, _C5, _C6, _C7 = (
+    np.float32(c)
+    for c in (0.69314718056, 0.24022650696, 0.05550410866, 0.00961812911, 0.00133335581, 0.00015403530, 0.0000152527338)
+)
+
+
+@numba.njit(fastmath=EXACT, cache=True, inline="never", error_model="numpy")
+def _exp2_float32(x):
+    # written so that NaN passes both comparisons and stays NaN
+    x = _LOW if x < _LOW else x
+    x = _HIGH if x > _HIGH else x
+    shifted = x + _MAGIC
+    f = x - (shifted - _MAGIC)
+    p = ((((((_C7 * f + _C6) * f + _C5) * f + _C4) * f + _C3) * f + _C2) * f + _C1) * f + np.float32(1.0)
+    return _float_of(_add_bits(_bits_of(p), _shift_to_exponent(_bits_of(shifted))))
+
+
+@numba.njit(cache=True)
+def _exp2_float64(x):
+    return np.exp2(x)
+
+
+def exp2(x):
+    """``2 ** x``: a polynomial good to float32 rounding for float32, the C library's for float64."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(exp2)
+def _exp2(x):
+    chosen = _exp2_float32 if x == types.float32 else _exp2_float64
+
+    def implementation(x):
+        return chosen(x)
+
+    return implementation
+
+
+def kernel(function):
+    """Compile for the threads of :mod:`.cpu`: no lock, no bounds checks, kept on disk."""
+    return numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")(function)
+
+
+@kernel
+def scan_at(first, last, start, count, step, x, delta, A2, B, C_at, D, y):
+    """Forward of the scan read out at the first token of each walk: rows ``first..last`` of ``y [rows, D]``."""
+    states, channels = A2.shape
+    passed, weight, total = np.empty_like(x[0]), np.empty_like(x[0]), np.empty_like(x[0])
+    for row in range(first, last):
+        passed[:] = 0
+        total[:] = 0
+        for k in range(count[row]):
+            t = start[row] + k * step[row]
+            weight[:] = 0
+            for n in range(states):
+                gate = B[t, n] * C_at[row, n]
+                for d in range(channels):
+                    weight[d] += gate * exp2(A2[n, d] * passed[d])
+            for d in range(channels):
+                total[d] += delta[t, d] * x[t, d] * weight[d]
+                passed[d] += delta[t, d]
+        t = start[row]
+        for d in range(channels):
+            y[row, d] = total[d] + D[d] * x[t, d]
+
+
+@kernel
+def scan_at_backward(
+    first, last, start, count, step, x, delta, A2, B, C_at, D, dy, dx, ddelta, dB, dC_at, dA, dD
+):
+    """Gradients of :func:`scan_at`; ``dA [N, D]`` and ``dD [D]`` (float64) are this range's share.
+
+    The first loop walks away from the read-out position and leaves the gradients of ``passed`` and of ``delta x`` in
+    ``ddelta`` and ``dx``; the second walks back, since every ``delta`` is part of ``passed`` at all tokens further out.
+    """
+    states, channels = A2.shape
+    zero = np.zeros_like(x[0])
+    passed, weight, slope, pull, reach = (zero.copy(), zero.copy(), zero.copy(), zero.copy(), zero.copy())
+    dA_row = np.empty_like(A2)
+    for row in range(first, last):
+        passed[:] = 0
+        dA_row[:] = 0
+        dC_at[row] = 0
+        for k in range(count[row]):
+            t = start[row] + k * step[row]
+            for d in range(channels):
+                weight[d] = 0
+                slope[d] = 0
+                pull[d] = dy[row, d] * delta[t, d] * x[t, d]
+                reach[d] = pull[d] * passed[d]
+            for n in range(states):
+                gate = B[t, n] * C_at[row, n]
+                dgate = zero[0]
+                for d in range(channels):
+                    decay = exp2(A2[n, d] * passed[d])
+                    gated = gate * decay
+                    weight[d] += gated
+                    slope[d] += gated * A2[n, d]
+                    dA_row[n, d] += gated * reach[d]
+                    dgate += decay * pull[d]
+                dB[t, n] += dgate * C_at[row, n]
+                dC_at[row, n] += dgate * B[t, n]
+            for d in range(channels):
+                ddelta[t, d] = pull[d] * slope[d]
+                dx[t, d] = dy[row, d] * weight[d]
+                passed[d] += delta[t, d]
+        passed[:] = 0
+        for k in range(count[row] - 1, -1, -1):
+            t = start[row] + k * step[row]
+            for d in range(channels):
+                further = passed[d]
+                passed[d] += ddelta[t, d]
+                ddelta[t, d] = further * np.float32(0.6931471805599453) + dx[t, d] * x[t, d]
+                dx[t, d] *= delta[t, d]
+        t = start[row]
+        for d in range(channels):
+            dx[t, d] += dy[row, d] * D[d]
+            dD[d] += dy[row, d] * x[t, d]
+        for n in range(states):
+            for d in range(channels):
+                dA[n, d] += dA_row[n, d]
+
+
+@kernel
+def scan(first, last, start, count, step, x, delta, A2, B, C, D, y):
+    """Forward of the scan at every token of each walk, in walking order; ``y`` is like ``x``."""
+    states, channels = A2.shape
+    h, out = np.empty_like(A2), np.empty_like(x[0])
+    for row in range(first, last):
+        h[:] = 0
+        for k in range(count[row]):
+            t = start[row] + k * step[row]
+            for d in range(channels):
+                out[d] = D[d] * x[t, d]
+            for n in range(states):
+                b, c = B[t, n], C[t, n]
+                for d in range(channels):
+                    state = exp2(A2[n, d] * delta[t, d]) * h[n, d] + b * delta[t, d] * x[t, d]
+                    h[n, d] = state
+                    out[d] += c * state
+            y[t] = out
+
+
+@kernel
+def scan_backward(first, last, start, count, step, x, delta, A2, B, C, D, dy, dx, ddelta, dB, dC, dA, dD):
+    """Gradients of :func:`scan`. The states are recomputed: one in ``CHUNK`` over the row, then all inside a chunk."""
+    states, channels = A2.shape
+    zero = np.zeros_like(x[0])
+    du, slope = zero.copy(), zero.copy()
+    dh, dA_row, h = np.empty_like(A2), np.empty_like(A2), np.empty_like(A2)
+    longest = 0
+    for row in range(first, last):
+        longest = max(longest, count[row])
+    kept = np.empty(((longest + CHUNK - 1) // CHUNK, states, channels), A2.dtype)
+    inside = np.empty((CHUNK + 1, states, channels), A2.dtype)
+    for row in range(first, last):
+        h[:] = 0
+        dh[:] = 0
+        dA_row[:] = 0
+        for k in range(count[row]):
+            t = start[row] + k * step[row]
+            if k % CHUNK == 0:
+                kept[k // CHUNK] = h
+            for n in range(states):
+                b = B[t, n]
+                for d in range(channels):
+                    h[n, d] = exp2(A2[n, d] * delta[t, d]) * h[n, d] + b * delta[t, d] * x[t, d]
+        for chunk in range((count[row] - 1) // CHUNK, -1, -1):
+            begin = chunk * CHUNK
+            end = min(begin + CHUNK, count[row])
+            inside[0] = kept[chunk]
+            for k in range(begin, end):
+                t = start[row] + k * step[row]
+                before, after = inside[k - begin], inside[k - begin + 1]
+                for n in range(states):
+                    b = B[t, n]
+                    for d in range(channels):
+                        after[n, d] = exp2(A2[n, d] * delta[t, d]) * before[n, d] + b * delta[t, d] * x[t, d]
+            for k in range(end - 1, begin - 1, -1):
+                t = start[row] + k * step[row]
+                before, after = inside[k - begin], inside[k - begin + 1]
+                du[:] = 0
+                slope[:] = 0
+                for n in range(states):
+                    b, c = B[t, n], C[t, n]
+                    db, dc = zero[0], zero[0]
+                    for d in range(channels):
+                        grad = dh[n, d] + c * dy[t, d]
+                        dc += dy[t, d] * after[n, d]
+                        db += grad * delta[t, d] * x[t, d]
+                        du[d] += grad * b
+                        grad *= exp2(A2[n, d] * delta[t, d])
+                        dh[n, d] = grad
+                        grad *= before[n, d]
+                        slope[d] += grad * A2[n, d]
+                        dA_row[n, d] += grad * delta[t, d]
+                    dB[t, n] = db
+                    dC[t, n] = dc
+                for d in range(channels):
+                    ddelta[t, d] = slope[d] * np.float32(0.6931471805599453) + du[d] * x[t, d]
+                    dx[t, d] = du[d] * delta[t, d] + D[d] * dy[t, d]
+                    dD[d] += dy[t, d] * x[t, d]
+        for n in range(states):
+            for d in range(channels):
+                dA[n, d] += dA_row[n, d]

@@ -1,0 +1,105 @@
+"""The selective scan in plain PyTorch: the definition every other backend is held against.
+
+Selective state space of Mamba-1 (Gu & Dao, arXiv 2312.00752, eq. 2 with the discretisation of section 3.3:
+zero-order hold for ``A``, Euler for ``B``)::
+
+    h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t
+    y_t = C_t h_t + D x_t
+
+Glossary: ``x`` input, ``delta`` step size (after softplus), ``A`` state decay (negative), ``B`` input gate, ``C`` output
+gate, ``D`` skip; sizes ``B`` batch, ``L`` length, ``D`` channels, ``N`` states per channel.
+
+Any floating dtype, any device, differentiable. Memory is bounded: the batch is cut into chunks whose ``[b, L, D, N]``
+temporaries stay under ``CHUNK_BYTES`` and are recomputed in the backward pass.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+CHUNK_BYTES = 256 * 2**20
+
+
+def selective_scan(
+    x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, reverse: bool = False
+) -> Tensor:
+    """Run the recurrence over every position.
+
+    Args:
+        x, delta: ``[B, L, D]``; ``delta`` is positive.
+        A: ``[D, N]``. B, C: ``[B, L, N]``. D: ``[D]``.
+        reverse: walk from the last slot to the first.
+
+    Returns:
+        ``y`` of shape ``[B, L, D]``.
+    """
+    return _in_batch_chunks(_scan, (x, delta, B, C), (A, D), _chunk_rows(x, A), reverse)
+
+
+def selective_scan_at(
+    x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C_at: Tensor, D: Tensor, position: Tensor, reverse: bool = False
+) -> Tensor:
+    """The same recurrence, read out at one position of each row; only the positions that reach it are used.
+
+    Unrolled, ``y_T = sum_t (delta_t x_t) sum_n C_T[n] B_t[n] exp(A[n] s_t) + D x_T`` where ``s_t`` is the delta passed
+    between ``t`` and ``T``. ``s`` is accumulated walking away from ``T``: differences of one global running sum would
+    cancel.
+
+    Args:
+        x, delta: ``[B, L, D]``. A: ``[D, N]``. B: ``[B, L, N]``. C_at: ``[B, N]``. D: ``[D]``.
+        position: ``[B]`` integers, the ``T`` of each row.
+        reverse: the walk covers ``T..L-1`` instead of ``0..T``.
+
+    Returns:
+        ``y`` of shape ``[B, D]``.
+    """
+    return _in_batch_chunks(_scan_at, (x, delta, B, C_at, position), (A, D), _chunk_rows(x, A), reverse)
+
+
+def _scan(x, delta, B, C, A, D, reverse):
+    length = x.shape[1]
+    h = x.new_zeros(x.shape[0], x.shape[2], A.shape[1])
+    y: list = [None] * length
+    for t in reversed(range(length)) if reverse else range(length):
+        decay = torch.exp(delta[:, t, :, None] * A)
+        h = decay * h + (delta[:, t] * x[:, t])[..., None] * B[:, t, None, :]
+        y[t] = (h * C[:, t, None, :]).sum(-1)
+    return torch.stack(y, 1) + D * x
+
+
+def _scan_at(x, delta, B, C_at, position, A, D, reverse):
+    slots = torch.arange(x.shape[1], device=x.device)
+    walked = (slots >= position[:, None]) if reverse else (slots <= position[:, None])
+    delta = delta * walked[..., None]
+    passed = _exclusive_sum_from_position(delta, reverse)
+    gates = B * C_at[:, None]
+    weight = (torch.exp(passed[..., None] * A) @ gates[..., None]).squeeze(-1)
+    x_at = x[torch.arange(len(x), device=x.device), position]
+    return (delta * x * weight).sum(1) + D * x_at
+
+
+def _exclusive_sum_from_position(delta: Tensor, reverse: bool) -> Tensor:
+    """``s [B, L, D]``: the delta between each slot and the read-out position, the slot's own left out.
+
+    Slots outside the walk have delta 0, so a running sum that enters from their side starts at the position itself.
+    For the forward direction slot ``t`` passes ``delta_{t+1} .. delta_T``; for the reverse one ``delta_T .. delta_{t-1}``.
+    """
+    if not reverse:
+        delta = delta.flip(1)
+    passed = torch.cat([torch.zeros_like(delta[:, :1]), delta.cumsum(1)[:, :-1]], 1)
+    return passed if reverse else passed.flip(1)
+
+
+def _chunk_rows(x: Tensor, A: Tensor) -> int:
+    row = x.shape[1] * A.numel() * x.element_size() * 4  # decay, state, input and product live at once under autograd
+    return max(1, CHUNK_BYTES // row)
+
+
+def _in_batch_chunks(function, per_row, shared, rows, reverse):
+    out = []
+    for start in range(0, len(per_row[0]), rows):
+        chunk = [tensor[start : start + rows] for tensor in per_row]
+        out.append(checkpoint(function, *chunk, *shared, reverse, use_reentrant=False, preserve_rng_state=False))
+    return torch.cat(out)

@@ -1,0 +1,8 @@
+"""Train and evaluate one model: ``python run_recbole.py --model=EchoMamba4Rec --dataset=ml-100k``."""
+
+import sys
+
+from recbole_echomamba.__main__ import main
+
+if __name__ == "__main__":
+    sys.exit(main(["run", *sys.argv[1:]]))
