@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_echomamba import ops
-from recbole_echomamba.layers.readout import at_position
+from recbole_echomamba.ops import Walk
 
 
 class Mamba(nn.Module):
@@ -58,37 +58,33 @@ class Mamba(nn.Module):
     def forward(self, hidden_states: Tensor, reverse: bool = False) -> Tensor:
         """``[B, L, d] -> [B, L, d]``; ``reverse`` reads the sequence from its last slot to its first, without flips."""
         x, z = self.in_proj(hidden_states).chunk(2, dim=-1)
-        x = self._convolve(x, reverse)
-        delta, B, C = self._select(x)
-        y = ops.selective_scan(x, delta, self.A, B, C, self.D, reverse)
+        x = self._convolve(x, Walk.over_all(*x.shape[:2], x.device, reverse))
+        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        y = ops.selective_scan(x, self._delta(dt), self.A, B, C, self.D, reverse)
         return self.out_proj(y * F.silu(z))
 
     def forward_at(self, hidden_states: Tensor, position: Tensor, reverse: bool = False) -> Tensor:
         """What ``forward`` gives at one position of each row: ``[B, L, d], [B] -> [B, d]``.
 
-        The gate, ``C`` and ``out_proj`` are computed at that position only.
+        The gate, ``C`` and ``out_proj`` are computed at that position only, the rest on the slots that reach it.
         """
+        tokens, walk = ops.walk_from(hidden_states, position, reverse)
         weight_x, weight_z = self.in_proj.weight.chunk(2)
-        x = self._convolve(F.linear(hidden_states, weight_x), reverse)
-        z = F.linear(at_position(hidden_states, position), weight_z)
-        delta, B, C = self._select(x)
-        y = ops.selective_scan_at(x, delta, self.A, B, at_position(C, position), self.D, position, reverse)
-        return self.out_proj(y * F.silu(z))
+        x = self._convolve(F.linear(tokens, weight_x), walk)
+        weight_select, weight_C = self.x_proj.weight.split([self.dt_rank + self.d_state, self.d_state])
+        dt, B = F.linear(x, weight_select).split([self.dt_rank, self.d_state], dim=-1)
+        C = F.linear(walk.at(x), weight_C)
+        y = ops.scan_at(x, self._delta(dt), self.A, B, C, self.D, walk)
+        return self.out_proj(y * F.silu(F.linear(walk.at(tokens), weight_z)))
 
     @property
     def A(self) -> Tensor:
         """``[d_inner, N]``, negative."""
         return -torch.exp(self.A_log)
 
-    def _convolve(self, x: Tensor, reverse: bool) -> Tensor:
-        """Depthwise convolution over the slots already read, then SiLU: ``[B, L, D] -> [B, L, D]``."""
-        taps = self.conv1d.kernel_size[0]
-        padding = (0, taps - 1) if reverse else (taps - 1, 0)
-        weight = self.conv1d.weight.flip(-1) if reverse else self.conv1d.weight
-        x = F.conv1d(F.pad(x.transpose(1, 2), padding), weight, self.conv1d.bias, groups=self.d_inner)
-        return F.silu(x.transpose(1, 2))
+    def _convolve(self, x: Tensor, walk: Walk) -> Tensor:
+        return ops.conv_silu(x, self.conv1d.weight, self.conv1d.bias, walk)
 
-    def _select(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The input-dependent ``delta [B, L, D]``, ``B`` and ``C [B, L, N]``."""
-        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        return F.softplus(self.dt_proj(dt)), B, C
+    def _delta(self, dt: Tensor) -> Tensor:
+        """Step sizes, ``[..., dt_rank] -> [..., D]``, positive."""
+        return F.softplus(self.dt_proj(dt))

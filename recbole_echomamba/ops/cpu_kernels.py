@@ -2,103 +2,18 @@
 
 A row is a walk through a flat list of tokens: ``count`` of them from ``start``, each ``step`` (+1 or -1) further. The same
 kernels serve padded ``[B, L]`` batches and packed ones. Channels are the inner, vectorised axis, so ``A`` comes
-transposed, ``[N, D]``, and ``A2`` is ``A * log2(e)``: ``exp(delta A) = 2 ** (delta A2)``.
-
-The exponential is a polynomial because a call to the C library's would keep the loop scalar, 14 times slower. Gradients of
-shared parameters are summed in float32 over one row and in float64 over a range of rows.
+transposed, ``[N, D]``, and ``A2`` is ``A * log2(e)``: ``exp(delta A) = 2 ** (delta A2)``. Gradients of shared parameters
+are summed in the working precision over one row and in float64 over a range of rows.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic, overload
 
-EXACT = {"contract"}
-FAST = {"contract", "reassoc", "nsz"}
-"""Sums may be reordered, which is what lets them vectorise; NaN and infinity keep their meaning."""
+from recbole_echomamba.ops.cpu_math import LN2, exp2, kernel
 
 CHUNK = 16
 """Steps whose states are kept at once in the backward pass of the full scan."""
-
-
-@intrinsic
-def _bits_of(typingctx, value):
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.IntType(32))
-
-    return types.int32(types.float32), codegen
-
-
-@intrinsic
-def _float_of(typingctx, value):
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return types.float32(types.int32), codegen
-
-
-@intrinsic
-def _shift_to_exponent(typingctx, value):
-    def codegen(context, builder, signature, args):
-        return builder.shl(args[0], ir.Constant(ir.IntType(32), 23))
-
-    return types.int32(types.int32), codegen
-
-
-@intrinsic
-def _add_bits(typingctx, a, b):
-    def codegen(context, builder, signature, args):
-        return builder.add(args[0], args[1])
-
-    return types.int32(types.int32, types.int32), codegen
-
-
-_MAGIC = np.float32(12582912.0)  # 1.5 * 2**23: adding it leaves the nearest integer in the low bits of the mantissa
-_LOW, _HIGH = np.float32(-126.0), np.float32(127.0)
-# Taylor coefficients of 2**f about 0; on |f| <= 1/2 the eighth term is below 2**-27
-_C1, _C2, _C3, _C4, _C5, _C6, _C7 = (
-    np.float32(c)
-    for c in (0.69314718056, 0.24022650696, 0.05550410866, 0.00961812911, 0.00133335581, 0.00015403530, 0.0000152527338)
-)
-
-
-@numba.njit(fastmath=EXACT, cache=True, inline="never", error_model="numpy")
-def _exp2_float32(x):
-    # written so that NaN passes both comparisons and stays NaN
-    x = _LOW if x < _LOW else x
-    x = _HIGH if x > _HIGH else x
-    shifted = x + _MAGIC
-    f = x - (shifted - _MAGIC)
-    p = ((((((_C7 * f + _C6) * f + _C5) * f + _C4) * f + _C3) * f + _C2) * f + _C1) * f + np.float32(1.0)
-    return _float_of(_add_bits(_bits_of(p), _shift_to_exponent(_bits_of(shifted))))
-
-
-@numba.njit(cache=True)
-def _exp2_float64(x):
-    return np.exp2(x)
-
-
-def exp2(x):
-    """``2 ** x``: a polynomial good to float32 rounding for float32, the C library's for float64."""
-    raise NotImplementedError("only inside compiled code")
-
-
-@overload(exp2)
-def _exp2(x):
-    chosen = _exp2_float32 if x == types.float32 else _exp2_float64
-
-    def implementation(x):
-        return chosen(x)
-
-    return implementation
-
-
-def kernel(function):
-    """Compile for the threads of :mod:`.cpu`: no lock, no bounds checks, kept on disk."""
-    return numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")(function)
 
 
 @kernel
@@ -125,9 +40,7 @@ def scan_at(first, last, start, count, step, x, delta, A2, B, C_at, D, y):
 
 
 @kernel
-def scan_at_backward(
-    first, last, start, count, step, x, delta, A2, B, C_at, D, dy, dx, ddelta, dB, dC_at, dA, dD
-):
+def scan_at_backward(first, last, start, count, step, x, delta, A2, B, C_at, D, dy, dx, ddelta, dB, dC_at, dA, dD):
     """Gradients of :func:`scan_at`; ``dA [N, D]`` and ``dD [D]`` (float64) are this range's share.
 
     The first loop walks away from the read-out position and leaves the gradients of ``passed`` and of ``delta x`` in
@@ -170,7 +83,7 @@ def scan_at_backward(
             for d in range(channels):
                 further = passed[d]
                 passed[d] += ddelta[t, d]
-                ddelta[t, d] = further * np.float32(0.6931471805599453) + dx[t, d] * x[t, d]
+                ddelta[t, d] = further * A2.dtype.type(LN2) + dx[t, d] * x[t, d]
                 dx[t, d] *= delta[t, d]
         t = start[row]
         for d in range(channels):
@@ -257,7 +170,7 @@ def scan_backward(first, last, start, count, step, x, delta, A2, B, C, D, dy, dx
                     dB[t, n] = db
                     dC[t, n] = dc
                 for d in range(channels):
-                    ddelta[t, d] = slope[d] * np.float32(0.6931471805599453) + du[d] * x[t, d]
+                    ddelta[t, d] = slope[d] * A2.dtype.type(LN2) + du[d] * x[t, d]
                     dx[t, d] = du[d] * delta[t, d] + D[d] * dy[t, d]
                     dD[d] += dy[t, d] * x[t, d]
         for n in range(states):

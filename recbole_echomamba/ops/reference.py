@@ -16,8 +16,11 @@ temporaries stay under ``CHUNK_BYTES`` and are recomputed in the backward pass.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from recbole_echomamba.ops.walk import Walk
 
 CHUNK_BYTES = 256 * 2**20
 
@@ -38,9 +41,7 @@ def selective_scan(
     return _in_batch_chunks(_scan, (x, delta, B, C), (A, D), _chunk_rows(x, A), reverse)
 
 
-def selective_scan_at(
-    x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C_at: Tensor, D: Tensor, position: Tensor, reverse: bool = False
-) -> Tensor:
+def scan_at(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C_at: Tensor, D: Tensor, walk: Walk) -> Tensor:
     """The same recurrence, read out at one position of each row; only the positions that reach it are used.
 
     Unrolled, ``y_T = sum_t (delta_t x_t) sum_n C_T[n] B_t[n] exp(A[n] s_t) + D x_T`` where ``s_t`` is the delta passed
@@ -49,13 +50,25 @@ def selective_scan_at(
 
     Args:
         x, delta: ``[B, L, D]``. A: ``[D, N]``. B: ``[B, L, N]``. C_at: ``[B, N]``. D: ``[D]``.
-        position: ``[B]`` integers, the ``T`` of each row.
-        reverse: the walk covers ``T..L-1`` instead of ``0..T``.
+        walk: padded; ``0..T`` of each row, or ``T..L-1`` when it is reversed.
 
     Returns:
         ``y`` of shape ``[B, D]``.
     """
-    return _in_batch_chunks(_scan_at, (x, delta, B, C_at, position), (A, D), _chunk_rows(x, A), reverse)
+    return _in_batch_chunks(_scan_at, (x, delta, B, C_at, walk.position), (A, D), _chunk_rows(x, A), walk.reverse)
+
+
+def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> Tensor:
+    """Depthwise convolution over the slots already read, then SiLU: ``[B, L, D] -> [B, L, D]``.
+
+    Args:
+        x: padded. weight: ``[D, 1, K]``, the last tap on the slot itself. bias: ``[D]``.
+        walk: padded; when it is reversed the slots are read from the last to the first.
+    """
+    taps = weight.shape[-1]
+    padding = (0, taps - 1) if walk.reverse else (taps - 1, 0)
+    weight = weight.flip(-1) if walk.reverse else weight
+    return F.silu(F.conv1d(F.pad(x.transpose(1, 2), padding), weight, bias, groups=len(weight)).transpose(1, 2))
 
 
 def _scan(x, delta, B, C, A, D, reverse):
