@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import difflib
 
+import torch
 from recbole.model import sequential_recommender as recbole_models
 from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_echomamba import models as our_models
+
+# Importing RecBole's models switches anomaly detection on for the whole process (sine.py), which makes every backward pass
+# of every model record a traceback per operation. Whoever wants it can switch it on after this import.
+torch.autograd.set_detect_anomaly(False)
 
 
 def model_names() -> list[str]:

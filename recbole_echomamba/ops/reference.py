@@ -72,14 +72,14 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> Tensor:
 
 
 def _scan(x, delta, B, C, A, D, reverse):
-    length = x.shape[1]
     h = x.new_zeros(x.shape[0], x.shape[2], A.shape[1])
-    y: list = [None] * length
-    for t in reversed(range(length)) if reverse else range(length):
-        decay = torch.exp(delta[:, t, :, None] * A)
-        h = decay * h + (delta[:, t] * x[:, t])[..., None] * B[:, t, None, :]
-        y[t] = (h * C[:, t, None, :]).sum(-1)
-    return torch.stack(y, 1) + D * x
+    y = []
+    # unbound once: the backward pass of indexing slot by slot would fill a whole gradient for each, O(L^2) in all
+    slots = list(zip(*(tensor.unbind(1) for tensor in (delta, delta * x, B, C)), strict=True))
+    for delta_t, u_t, B_t, C_t in reversed(slots) if reverse else slots:
+        h = torch.exp(delta_t[..., None] * A) * h + u_t[..., None] * B_t[:, None]
+        y.append((h * C_t[:, None]).sum(-1))
+    return torch.stack(y[::-1] if reverse else y, 1) + D * x
 
 
 def _scan_at(x, delta, B, C_at, position, A, D, reverse):

@@ -1,0 +1,75 @@
+"""Shared by all tests: a data set every model must learn, small settings, a folder of their own for what runs leave behind."""
+
+import random
+
+import pytest
+import torch
+
+from recbole_echomamba import Config, get_model
+
+ITEMS, USERS, HISTORY = 12, 48, 11
+
+SMALL = {
+    "MAX_ITEM_LIST_LENGTH": 8,
+    "hidden_size": 16,
+    "inner_size": 32,
+    "d_state": 4,
+    "epochs": 2,
+    "train_batch_size": 64,
+    "eval_batch_size": 64,
+    "show_progress": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """RecBole writes logs into the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def data_path(tmp_path_factory):
+    """A folder with the data set ``cycle``: every user walks the same circle of items from a start of their own."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "cycle").mkdir()
+    rows = [
+        (f"u{user}", f"i{(user + step) % ITEMS}", str(step + 1)) for user in range(USERS) for step in range(HISTORY)
+    ]
+    random.Random(0).shuffle(rows)
+    write_inter(folder / "cycle" / "cycle.inter", rows)
+    return folder
+
+
+def write_inter(file, rows, header="user_id:token\titem_id:token\ttimestamp:float"):
+    file.write_text("\n".join([header, *("\t".join(row) for row in rows)]) + "\n")
+
+
+@pytest.fixture
+def settings(data_path, tmp_path):
+    return {**SMALL, "data_path": str(data_path), "checkpoint_dir": str(tmp_path / "saved")}
+
+
+class Items:
+    """What a model asks of a data set: the number of items, the padding item included."""
+
+    def __init__(self, n_items):
+        self.n_items = n_items
+
+    def num(self, field):
+        return self.n_items
+
+
+@pytest.fixture
+def build(settings):
+    """``build(name, **settings)``: a model in float64 whose every parameter has been moved off its start."""
+
+    def make(name, n_items=20, **changed):
+        config = Config(name, "cycle", config_dict={**settings, "dropout_prob": 0.0, **changed})
+        torch.manual_seed(3)
+        model = get_model(name)(config, Items(n_items)).double()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        return model
+
+    return make
