@@ -86,7 +86,7 @@ def _run_here(model, dataset, config_file_list, config_dict, saved, result_file)
         logger.info("FLOPs: %s", get_flops(model, dataset, config["device"], logger, construct_transform(config)))
     trainer = Trainer(config, model)
     result = _train_and_test(config, trainer, loaders, saved)
-    if config["local_rank"] == 0:
+    if trainer.leads:
         _write_result(result, trainer, dataset, result_file, saved)
     return result
 

@@ -12,9 +12,9 @@ ITEMS, USERS, HISTORY = 12, 48, 11
 SMALL = {
     "MAX_ITEM_LIST_LENGTH": 8,
     "hidden_size": 16,
-    "inner_size": 32,
     "d_state": 4,
     "epochs": 2,
+    "topk": [5, 10],
     "train_batch_size": 64,
     "eval_batch_size": 64,
     "show_progress": False,

@@ -33,14 +33,19 @@ def create_dataset(config) -> SequentialDataset:
 def data_preparation(config, dataset):
     """Split into RecBole's ``train, valid, test`` loaders.
 
-    Raises ValueError when no history is long enough to train on.
+    Raises ValueError when no history is long enough to split, or the items are fewer than ``topk`` asks for.
     """
-    loaders = recbole_data_preparation(config, dataset)
-    if not len(loaders[0]):
+    name, items, largest = config["dataset"], dataset.item_num - 1, max(config["topk"])
+    if largest > items:
         raise ValueError(
-            f"data set {config['dataset']}: no user has the four interactions that leave-one-out training needs"
+            f"data set {name} has {items} items after filtering, but topk asks for {largest}; set topk lower"
         )
-    return loaders
+    longest = dataset.inter_num and max(dataset.user_counter.values())
+    if "LS" in config["eval_args"]["split"] and not config["benchmark_filename"] and longest < 4:
+        raise ValueError(
+            f"data set {name}: no user has the four interactions that leave-one-out needs to train, validate and test"
+        )
+    return recbole_data_preparation(config, dataset)
 
 
 def atomic_files(config) -> list[Path]:

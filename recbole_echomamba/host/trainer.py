@@ -43,6 +43,11 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         self.users_per_second = 0.0
 
     @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes files: the only one, or the first of several."""
+        return self.config["single_spec"] or torch.distributed.get_rank() == 0
+
+    @property
     def best_epoch(self) -> int | None:
         """The epoch (from 0) whose weights are kept: the last of the best validated ones, as RecBole decides."""
         scored = [entry for entry in self.history if "valid_score" in entry]
@@ -77,7 +82,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         """Keep the weights of the epoch that is best so far."""
-        if self.config["local_rank"] != 0:
+        if not self.leads:
             return
         if self.run_directory is None:
             self.run_directory = checkpoint.new_run_directory(self.config)
@@ -104,7 +109,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         """RecBole's metrics on ``eval_data``; afterwards ``eval_collector.ranks()`` holds the rank of every target."""
         if load_best_model:
-            checkpoint.load_weights(self.model, model_file or self.saved_model_file)
+            self._load_weights(model_file)
         self.eval_collector.start()
         started = time.perf_counter()
         result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
@@ -117,3 +122,11 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
                 eval_data.sample_size,
             )
         return result
+
+    def _load_weights(self, model_file):
+        """The best weights, or those of a file; with several processes the first reads and the others are told."""
+        if self.leads:
+            checkpoint.load_weights(self.model, model_file or self.saved_model_file)
+        if not self.config["single_spec"]:
+            for tensor in self.model.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)

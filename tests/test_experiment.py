@@ -1,0 +1,137 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+import yaml
+
+from recbole_echomamba import Config, load_run, run
+
+RESULT_KEYS = {
+    *("model", "dataset", "variant", "seed", "config", "config_hash", "data_hash", "best_valid_result", "test_result"),
+    *("best_epoch", "epochs", "seconds_per_epoch", "users_per_second", "peak_memory", "parameters", "versions"),
+    *("best_valid_score", "valid_score_bigger", "history", "run_directory"),
+}
+
+
+@pytest.fixture
+def finished(settings):
+    return run("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 4, "learning_rate": 0.01})
+
+
+def test_a_run_leaves_a_directory_that_says_what_was_done(finished):
+    directory = Path(finished["run_directory"])
+    assert directory.name.startswith("EchoMamba4Rec-cycle-")
+    assert directory.name.endswith(f"-s2020-{finished['config_hash']}")
+    names = {file.name for file in directory.iterdir()}
+    assert names == {"config.yaml", "model.safetensors", "training_state.pt", "test_ranks.parquet", "result.json"}
+    result = json.loads((directory / "result.json").read_text())
+    assert set(result) == RESULT_KEYS
+    assert result["test_result"] == finished["test_result"]
+    assert result["epochs"] == 4 == len(result["history"])
+    assert result["config"]["learning_rate"] == 0.01
+    assert result["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    best = max(result["history"], key=lambda entry: entry["valid_score"])
+    assert result["best_valid_score"] == best["valid_score"]
+    assert yaml.safe_load((directory / "config.yaml").read_text())["model"] == "EchoMamba4Rec"
+
+
+def test_the_metrics_follow_from_the_ranks_kept_per_user(finished):
+    table = pyarrow.parquet.read_table(Path(finished["run_directory"]) / "test_ranks.parquet").to_pydict()
+    assert len(table["user"]) == 48 == len(set(table["user"]))
+    rank = np.array(table["rank"])
+    for k in (5, 10):
+        assert finished["test_result"][f"hit@{k}"] == pytest.approx((rank <= k).mean(), abs=1e-4)
+        gain = np.where(rank <= k, 1 / np.log2(rank + 1), 0)
+        assert finished["test_result"][f"ndcg@{k}"] == pytest.approx(gain.mean(), abs=1e-4)
+    for user, item in zip(table["user"], table["item"], strict=True):
+        assert item == f"i{(int(user[1:]) + 10) % 12}"
+
+
+def test_the_same_seed_gives_the_same_result_and_a_second_directory(settings, finished):
+    again = run("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 4, "learning_rate": 0.01})
+    assert again["test_result"] == finished["test_result"]
+    losses = [[entry["train_loss"] for entry in result["history"]] for result in (finished, again)]
+    assert losses[0] == losses[1]
+    assert again["run_directory"] != finished["run_directory"]
+
+
+def test_a_saved_run_reloads_in_another_process_and_scores_identically(finished, tmp_path):
+    code = f"""
+import json, torch
+from recbole_echomamba import Trainer, load_run
+config, model, dataset, train, valid, test = load_run({finished["run_directory"]!r})
+trainer = Trainer(config, model)
+print(json.dumps(trainer.evaluate(test, load_best_model=False)))
+torch.save(model.full_sort_predict(next(iter(test))[0]), {str(tmp_path / "scores.pt")!r})
+"""
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert json.loads(out.splitlines()[-1]) == finished["test_result"]
+    _, model, _, _, _, test = load_run(finished["run_directory"])
+    with torch.no_grad():
+        scores = model.full_sort_predict(next(iter(test))[0])
+    assert torch.equal(torch.load(tmp_path / "scores.pt"), scores)
+
+
+def test_a_run_directory_that_is_none_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a run directory"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("model", ["SASRec", "BERT4Rec", "GRU4Rec", "FPMC", "Mamba4Rec"])
+def test_recboles_models_run_reload_and_keep_their_files_like_ours(settings, model):
+    changed = {**settings, "epochs": 1, "n_heads": 2, "embedding_size": 16}
+    result = run(model, "cycle", config_dict=changed)
+    assert set(result) == RESULT_KEYS
+    config, loaded, _, _, _, test = load_run(result["run_directory"])
+    assert type(loaded).__name__ == model
+    from recbole_echomamba import Trainer
+
+    assert Trainer(config, loaded).evaluate(test, load_best_model=False) == result["test_result"]
+
+
+def test_without_saving_nothing_is_kept(settings, tmp_path):
+    result = run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 1}, saved=False)
+    assert result["run_directory"] is None
+    assert list((tmp_path / "saved").iterdir()) == []
+
+
+def test_a_result_file_holds_the_same_json(settings, tmp_path):
+    result = run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 1}, result_file=tmp_path / "r.json")
+    kept = Path(result["run_directory"]) / "result.json"
+    assert (tmp_path / "r.json").read_text() == kept.read_text()
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        run("Mamba4Rec", "cycle", config_dict=settings, result_file=tmp_path / "gone" / "r.json")
+
+
+def test_two_processes_train_and_test_together(settings, tmp_path):
+    """The numbers of several processes are RecBole's; that the way there stands is what is checked here."""
+    code = f"""
+from recbole_echomamba import run
+if __name__ == "__main__":
+    result = run("Mamba4Rec", "cycle", config_dict={ {**settings, "epochs": 1}!r}, nproc=2, port="5741")
+    assert result["model"] == "Mamba4Rec", result
+"""
+    (tmp_path / "two.py").write_text(code)
+    done = subprocess.run([sys.executable, "two.py"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_training_imports_neither_ray_nor_hyperopt_nor_plotting(settings):
+    code = f"""
+import sys
+from recbole_echomamba import run
+run("EchoMamba4Rec", "cycle", config_dict={ {**settings, "epochs": 1}!r})
+print([name for name in ("ray", "hyperopt", "matplotlib", "mamba_ssm", "triton") if name in sys.modules])
+"""
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_config_is_the_same_in_a_run_and_by_itself(settings, finished):
+    config = Config("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 4, "learning_rate": 0.01})
+    assert config.hash == finished["config_hash"]
