@@ -7,7 +7,7 @@ TORCH   ?=
 EXTRAS  ?=
 MODEL   ?= EchoMamba4Rec
 DATASET ?= ml-100k
-EPOCHS  ?= 10
+EPOCHS  ?= 3
 ARGS    ?=
 
 comma := ,
