@@ -5,6 +5,9 @@ The exponential is a polynomial because a call to the C library's would keep a l
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import llvmlite.binding
 import numba
 import numpy as np
@@ -58,7 +61,7 @@ def _add_bits(typingctx, a, b):
 
 
 _MAGIC = np.float32(12582912.0)  # 1.5 * 2**23: adding it leaves the nearest integer in the low bits of the mantissa
-_LOW = np.float32(-126.0)
+_LOW = np.float32(-80.0)
 # minimax in relative error on |f| <= 1/2 (2e-9), by reweighted least squares; the constant is held at 1
 _C1, _C2, _C3, _C4, _C5, _C6 = (
     np.float32(c)
@@ -75,11 +78,11 @@ _C1, _C2, _C3, _C4, _C5, _C6 = (
 
 @numba.njit(fastmath=EXACT, cache=True, error_model="numpy")
 def _exp2_float32(x):
-    x = _LOW if x < _LOW else x  # NaN passes the comparison and stays NaN
     shifted = x + _MAGIC
     f = x - (shifted - _MAGIC)
     p = (((((_C6 * f + _C5) * f + _C4) * f + _C3) * f + _C2) * f + _C1) * f + np.float32(1.0)
-    return _float_of(_add_bits(_bits_of(p), _shift_to_exponent(_bits_of(shifted))))
+    power = _float_of(_add_bits(_bits_of(p), _shift_to_exponent(_bits_of(shifted))))
+    return np.float32(0.0) if x < _LOW else power  # NaN passes the comparison and stays NaN
 
 
 @numba.njit(cache=True)
@@ -88,7 +91,10 @@ def _exp2_float64(x):
 
 
 def exp2(x):
-    """``2 ** x`` for ``x <= 0``: a polynomial good to float32 rounding for float32, the C library's for float64."""
+    """``2 ** x`` for ``x <= 0``: a polynomial good to float32 rounding for float32, the C library's for float64.
+
+    In float32 anything below ``2 ** -80`` is zero: products of such numbers are denormal, which slows a CPU tenfold.
+    """
     raise NotImplementedError("only inside compiled code")
 
 
@@ -104,7 +110,14 @@ def _exp2(x):
 
 def kernel(function):
     """Compile for the threads of :mod:`.cpu`: no lock, no bounds checks, kept on disk."""
-    return numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")(function)
+    compiled = numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")(function)
+    # Numba compares the age of a kernel's own file alone, but the code of this one is compiled into it
+    changed = Path(__file__).stat().st_mtime
+    for index in Path(compiled.stats.cache_path).glob(f"*.{function.__qualname__}-*.nbi"):
+        with contextlib.suppress(OSError):  # another process may have been first
+            if index.stat().st_mtime < changed:
+                index.unlink()
+    return compiled
 
 
 @numba.njit(fastmath=EXACT, cache=True, error_model="numpy")
