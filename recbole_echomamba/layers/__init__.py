@@ -3,7 +3,8 @@
 from recbole_echomamba.layers.bidirectional import BidirectionalMamba
 from recbole_echomamba.layers.glu import GatedLinearUnit
 from recbole_echomamba.layers.mamba import Mamba
+from recbole_echomamba.layers.norm import DropoutNorm
 from recbole_echomamba.layers.readout import at_position
 from recbole_echomamba.layers.spectral import SpectralFilter
 
-__all__ = ["BidirectionalMamba", "GatedLinearUnit", "Mamba", "SpectralFilter", "at_position"]
+__all__ = ["BidirectionalMamba", "DropoutNorm", "GatedLinearUnit", "Mamba", "SpectralFilter", "at_position"]

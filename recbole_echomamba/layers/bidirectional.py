@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from recbole_echomamba import ops
 from recbole_echomamba.layers.mamba import Mamba
-from recbole_echomamba.layers.readout import at_position
+from recbole_echomamba.layers.norm import DropoutNorm
 
 
 class BidirectionalMamba(nn.Module):
@@ -19,9 +20,8 @@ class BidirectionalMamba(nn.Module):
         super().__init__()
         self.forward_mamba = Mamba(d_model, **mamba)
         self.backward_mamba = Mamba(d_model, **mamba)
-        self.forward_norm = nn.LayerNorm(d_model)
-        self.backward_norm = nn.LayerNorm(d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.forward_norm = DropoutNorm(d_model, dropout, eps=1e-5)
+        self.backward_norm = DropoutNorm(d_model, dropout, eps=1e-5)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """``[B, L, d] -> [B, L, d]``."""
@@ -34,12 +34,10 @@ class BidirectionalMamba(nn.Module):
 
         The forward branch walks slots ``0..T``, the backward one ``T..L-1``: ``L + 1`` steps instead of ``2 L``.
         """
+        at, (ahead, behind) = ops.walks_from(hidden_states, position, (False, True))
         return self._merge(
-            self.forward_mamba.forward_at(hidden_states, position),
-            self.backward_mamba.forward_at(hidden_states, position, reverse=True),
-            at_position(hidden_states, position),
+            self.forward_mamba.forward_along(*ahead, at), self.backward_mamba.forward_along(*behind, at), at
         )
 
     def _merge(self, ahead: Tensor, behind: Tensor, residual: Tensor) -> Tensor:
-        ahead = self.forward_norm(self.dropout(ahead) + residual)
-        return ahead + self.backward_norm(self.dropout(behind) + residual)
+        return self.forward_norm(ahead, residual) + self.backward_norm(behind, residual)

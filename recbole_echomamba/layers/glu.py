@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from recbole_echomamba.layers.norm import DropoutNorm
+
 
 class GatedLinearUnit(nn.Module):
     """``LN(Dropout(fc2(v * sigmoid(g)) + h))`` with ``v, g = fc1(h)``; the dropout covers the residual, as in the authors' code.
@@ -17,10 +19,9 @@ class GatedLinearUnit(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(d_model, 2 * d_model)
         self.fc2 = nn.Linear(d_model, d_model)
-        self.norm = nn.LayerNorm(d_model, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.norm = DropoutNorm(d_model, dropout)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """``[..., d] -> [..., d]``."""
         value, gate = self.fc1(hidden_states).chunk(2, dim=-1)
-        return self.norm(self.dropout(self.fc2(value * torch.sigmoid(gate)) + hidden_states))
+        return self.norm(self.fc2(value * torch.sigmoid(gate)) + hidden_states)

@@ -58,33 +58,36 @@ class Mamba(nn.Module):
     def forward(self, hidden_states: Tensor, reverse: bool = False) -> Tensor:
         """``[B, L, d] -> [B, L, d]``; ``reverse`` reads the sequence from its last slot to its first, without flips."""
         x, z = self.in_proj(hidden_states).chunk(2, dim=-1)
-        x = self._convolve(x, Walk.over_all(*x.shape[:2], x.device, reverse))
+        x, _ = self._convolve(x, Walk.over_all(*x.shape[:2], x.device, reverse))
         dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         y = ops.selective_scan(x, self._delta(dt), self.A, B, C, self.D, reverse)
         return self.out_proj(y * F.silu(z))
 
     def forward_at(self, hidden_states: Tensor, position: Tensor, reverse: bool = False) -> Tensor:
-        """What ``forward`` gives at one position of each row: ``[B, L, d], [B] -> [B, d]``.
+        """What ``forward`` gives at one position of each row: ``[B, L, d], [B] -> [B, d]``."""
+        at, [(tokens, walk)] = ops.walks_from(hidden_states, position, (reverse,))
+        return self.forward_along(tokens, walk, at)
+
+    def forward_along(self, tokens: Tensor, walk: Walk, at: Tensor) -> Tensor:
+        """:meth:`forward_at` for tokens laid out as :func:`.ops.walks_from` gives them; ``at [B, d]`` are those read out.
 
         The gate, ``C`` and ``out_proj`` are computed at that position only, the rest on the slots that reach it.
         """
-        tokens, walk = ops.walk_from(hidden_states, position, reverse)
         weight_x, weight_z = self.in_proj.weight.chunk(2)
-        x = self._convolve(F.linear(tokens, weight_x), walk)
+        x, x_at = self._convolve(F.linear(tokens, weight_x), walk)
         weight_select, weight_C = self.x_proj.weight.split([self.dt_rank + self.d_state, self.d_state])
         dt, B = F.linear(x, weight_select).split([self.dt_rank, self.d_state], dim=-1)
-        C = F.linear(walk.at(x), weight_C)
-        y = ops.scan_at(x, self._delta(dt), self.A, B, C, self.D, walk)
-        return self.out_proj(y * F.silu(F.linear(walk.at(tokens), weight_z)))
+        y = ops.scan_at(x, self._delta(dt), self.A, B, F.linear(x_at, weight_C), self.D, walk)
+        return self.out_proj(y * F.silu(F.linear(at, weight_z)))
 
     @property
     def A(self) -> Tensor:
         """``[d_inner, N]``, negative."""
         return -torch.exp(self.A_log)
 
-    def _convolve(self, x: Tensor, walk: Walk) -> Tensor:
+    def _convolve(self, x: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
         return ops.conv_silu(x, self.conv1d.weight, self.conv1d.bias, walk)
 
     def _delta(self, dt: Tensor) -> Tensor:
         """Step sizes, ``[..., dt_rank] -> [..., D]``, positive."""
-        return F.softplus(self.dt_proj(dt))
+        return ops.step_sizes(dt, self.dt_proj.weight, self.dt_proj.bias)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from recbole_echomamba import ops
+from recbole_echomamba.layers.norm import DropoutNorm
+
 
 class SpectralFilter(nn.Module):
     """``LN(Dropout(irfft(rfft(h) * W)) + h)``: a circular convolution over all ``L`` slots, one kernel per channel.
@@ -17,18 +20,10 @@ class SpectralFilter(nn.Module):
         super().__init__()
         self.length = length
         self.weight = nn.Parameter(0.02 * torch.randn(length // 2 + 1, d_model, 2))  # real and imaginary part
-        self.norm = nn.LayerNorm(d_model, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.norm = DropoutNorm(d_model, dropout)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """``[B, L, d] -> [B, L, d]``; raises ValueError when ``L`` is not the length the filter was built for."""
         if hidden_states.shape[1] != self.length:
             raise ValueError(f"the filter is built for {self.length} slots, the input has {hidden_states.shape[1]}")
-        return self.norm(self.dropout(self.filter(hidden_states)) + hidden_states)
-
-    def filter(self, hidden_states: Tensor) -> Tensor:
-        """The filtered signal alone, ``[B, L, d] -> [B, L, d]``. FFTs have no half precision on a CPU: float32 at least."""
-        dtype = hidden_states.dtype
-        signal = hidden_states if dtype == torch.float64 else hidden_states.float()
-        spectrum = torch.fft.rfft(signal, dim=1, norm="ortho") * torch.view_as_complex(self.weight)
-        return torch.fft.irfft(spectrum, n=self.length, dim=1, norm="ortho").to(dtype)
+        return self.norm(ops.spectral_filter(hidden_states, self.weight), hidden_states)

@@ -8,7 +8,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
-from recbole_echomamba.layers import Mamba
+from recbole_echomamba.layers import DropoutNorm, Mamba
 
 INITIALIZER_RANGE = 0.02
 """Standard deviation of the weights at the start, as in the authors' code of both models."""
@@ -30,8 +30,7 @@ class StateSpaceRecommender(SequentialRecommender):
             raise ValueError(f"ssm_init is {self.ssm_init!r}; choose mamba or normal")
         self.shortcut = config["last_position_shortcut"]
         self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0)
-        self.input_norm = nn.LayerNorm(config["hidden_size"], eps=1e-12)
-        self.dropout = nn.Dropout(config["dropout_prob"])
+        self.input_norm = DropoutNorm(config["hidden_size"], config["dropout_prob"])
         self.bpr_loss = BPRLoss()
 
     def reset_parameters(self) -> None:
@@ -54,7 +53,7 @@ class StateSpaceRecommender(SequentialRecommender):
 
     def embed(self, item_seq: Tensor) -> Tensor:
         """``[B, L]`` item ids to ``[B, L, d]``: no positions, the order is the recurrence's own."""
-        return self.input_norm(self.dropout(self.item_embedding(item_seq)))
+        return self.input_norm(self.item_embedding(item_seq))
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """``item_seq [B, L]`` (right-padded with 0) and ``item_seq_len [B]`` to one vector per history, ``[B, d]``."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_echomamba.layers import Mamba, at_position
+from recbole_echomamba import ops
+from recbole_echomamba.layers import DropoutNorm, Mamba, at_position
 from recbole_echomamba.models.base import StateSpaceRecommender, mamba_settings
 
 
@@ -20,13 +21,13 @@ class FeedForward(nn.Module):
         super().__init__()
         self.w_1 = nn.Linear(d_model, 4 * d_model)
         self.w_2 = nn.Linear(4 * d_model, d_model)
-        self.norm = nn.LayerNorm(d_model, eps=1e-12)
+        self.norm = DropoutNorm(d_model, dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """``[..., d] -> [..., d]``."""
         inner = self.dropout(F.gelu(self.w_1(hidden_states)))
-        return self.norm(self.dropout(self.w_2(inner)) + hidden_states)
+        return self.norm(self.w_2(inner), hidden_states)
 
 
 class Mamba4RecLayer(nn.Module):
@@ -35,8 +36,7 @@ class Mamba4RecLayer(nn.Module):
     def __init__(self, d_model: int, dropout: float, residual: bool, **mamba):
         super().__init__()
         self.mamba = Mamba(d_model, **mamba)
-        self.norm = nn.LayerNorm(d_model, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.norm = DropoutNorm(d_model, dropout)
         self.residual = residual
         self.feed_forward = FeedForward(d_model, dropout)
 
@@ -46,11 +46,11 @@ class Mamba4RecLayer(nn.Module):
 
     def forward_at(self, hidden_states: Tensor, position: Tensor) -> Tensor:
         """One position of each row, ``[B, L, d], [B] -> [B, d]``."""
-        return self._close(self.mamba.forward_at(hidden_states, position), at_position(hidden_states, position))
+        at, [(tokens, walk)] = ops.walks_from(hidden_states, position, (False,))
+        return self._close(self.mamba.forward_along(tokens, walk, at), at)
 
     def _close(self, scanned: Tensor, hidden_states: Tensor) -> Tensor:
-        scanned = self.dropout(scanned)
-        return self.feed_forward(self.norm(scanned + hidden_states if self.residual else scanned))
+        return self.feed_forward(self.norm(scanned, hidden_states if self.residual else None))
 
 
 class Mamba4Rec(StateSpaceRecommender):

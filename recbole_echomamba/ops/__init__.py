@@ -9,9 +9,20 @@ from __future__ import annotations
 from torch import Tensor
 
 from recbole_echomamba.ops.dispatch import backend_for
+from recbole_echomamba.ops.spectral import spectral_filter
 from recbole_echomamba.ops.walk import Walk
 
-__all__ = ["Walk", "conv_silu", "scan_at", "selective_scan", "selective_scan_at", "walk_from"]
+__all__ = [
+    "Walk",
+    "conv_silu",
+    "dropout_norm",
+    "scan_at",
+    "selective_scan",
+    "selective_scan_at",
+    "spectral_filter",
+    "step_sizes",
+    "walks_from",
+]
 
 
 def selective_scan(
@@ -38,17 +49,33 @@ def scan_at(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C_at: Tensor, D: Ten
     return backend_for(x).scan_at(x, delta, A, B, C_at, D, walk)
 
 
-def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> Tensor:
-    """Causal depthwise convolution and SiLU, in the layout of the walk; see :func:`.reference.conv_silu`.
+def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
+    """Causal depthwise convolution and SiLU, in the layout of the walk, and once more at its positions, ``[B, D]``.
 
-    In the padded layout, slots off the walk may hold anything.
+    See :func:`.reference.conv_silu`. In the padded layout, slots off the walk may hold anything.
     """
     return backend_for(x).conv_silu(x, weight, bias, walk)
 
 
-def walk_from(tokens: Tensor, position: Tensor, reverse: bool = False) -> tuple[Tensor, Walk]:
-    """The walks from ``position [B]`` in ``tokens [B, L, .]``, and the tokens in the layout the backend likes best."""
-    backend = backend_for(tokens)
-    packs = hasattr(backend, "pack")
-    walk = Walk(position, tokens.shape[1], reverse, packed=packs)
-    return (backend.pack(tokens, walk) if packs else tokens), walk
+def step_sizes(dt: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``delta = softplus(dt W^T + b)``, ``[..., R] -> [..., D]``; see :func:`.reference.step_sizes`."""
+    return backend_for(dt).step_sizes(dt, weight, bias)
+
+
+def dropout_norm(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, p: float, eps: float) -> Tensor:
+    """``LN(Dropout(x) + residual)``; see :func:`.reference.dropout_norm`."""
+    return backend_for(x).dropout_norm(x, residual, weight, bias, p, eps)
+
+
+def walks_from(
+    tokens: Tensor, position: Tensor, directions: tuple[bool, ...]
+) -> tuple[Tensor, list[tuple[Tensor, Walk]]]:
+    """What is read on the ways from ``position [B]`` in ``tokens [B, L, .]``.
+
+    Args:
+        directions: ``reverse`` of each walk.
+
+    Returns:
+        The tokens at the positions, ``[B, .]``, and for each walk its tokens in the layout the backend likes best.
+    """
+    return backend_for(tokens).walks_from(tokens, position, directions)

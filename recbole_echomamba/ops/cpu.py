@@ -6,13 +6,14 @@ threads does not change a result. Nothing of size ``B * L * D * N`` is kept; the
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_echomamba.ops import cpu_convolution, cpu_kernels
+from recbole_echomamba.ops import cpu_convolution, cpu_kernels, cpu_norm, cpu_packing, cpu_steps
 from recbole_echomamba.ops.cpu_math import LOG2E
 from recbole_echomamba.ops.walk import Walk
 
@@ -35,14 +36,29 @@ def scan_at(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C_at: Tensor, D: Ten
     return _in_float(_ScanAt, x.dtype, _flat(x), _flat(delta), A, _flat(B), C_at, D, walk)
 
 
-def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> Tensor:
+def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
     """See :func:`recbole_echomamba.ops.conv_silu`."""
-    return _in_float(_ConvSilu, x.dtype, _flat(x), weight.squeeze(1).T, bias, walk).view(x.shape)
+    out, out_at = _in_float(_ConvSilu, x.dtype, _flat(x), weight.squeeze(1).T, bias, walk)
+    return out.view(x.shape), out_at
 
 
-def pack(tokens: Tensor, walk: Walk) -> Tensor:
-    """``[B, L, .]`` to the packed ``[P, .]`` of a walk."""
-    return _Pack.apply(tokens, walk)
+def step_sizes(dt: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """See :func:`.reference.step_sizes`."""
+    return _in_float(_StepSizes, dt.dtype, _flat(dt), weight.T, bias).view(*dt.shape[:-1], len(bias))
+
+
+def dropout_norm(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, p: float, eps: float) -> Tensor:
+    """See :func:`.reference.dropout_norm`; the seed of the mask comes from torch's generator."""
+    seed = int(torch.randint(2**31 - 1, ())) if p else 0
+    residual = None if residual is None else _flat(residual)
+    return _in_float(_DropoutNorm, x.dtype, _flat(x), residual, weight, bias, seed, p, eps).view(x.shape)
+
+
+def walks_from(tokens: Tensor, position: Tensor, directions: tuple[bool, ...]) -> tuple[Tensor, list]:
+    """See :func:`recbole_echomamba.ops.walks_from`; the tokens of each walk are packed, ``[P, .]``."""
+    walks = [Walk(position, tokens.shape[1], reverse, packed=True) for reverse in directions]
+    at, *packed = _Pack.apply(tokens, *walks)
+    return at, list(zip(packed, walks, strict=True))
 
 
 def _flat(tokens: Tensor) -> Tensor:
@@ -52,8 +68,8 @@ def _flat(tokens: Tensor) -> Tensor:
 def _in_float(function, dtype, *arguments):
     """Half precision inputs (autocast) are computed in float32; the result has the dtype that came in."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    arguments = [a.to(wide) if isinstance(a, Tensor) else a for a in arguments]
-    return function.apply(*arguments).to(dtype)
+    out = function.apply(*(a.to(wide) if isinstance(a, Tensor) else a for a in arguments))
+    return out.to(dtype) if isinstance(out, Tensor) else tuple(tensor.to(dtype) for tensor in out)
 
 
 class _ScanAt(torch.autograd.Function):
@@ -87,56 +103,113 @@ class _Scan(torch.autograd.Function):
 
 
 class _ConvSilu(torch.autograd.Function):
+    """Gives the output at the read-out positions as well, whose gradient would otherwise fill a tensor of its own."""
+
     @staticmethod
     def forward(ctx, x, weight, bias, walk):
-        out = torch.zeros_like(x, memory_format=torch.contiguous_format)
+        ctx.set_materialize_grads(False)
+        out = _like(x, walk)
         arrays = _arrays(x, weight, bias, out)
         in_ranges(cpu_convolution.conv_silu, len(walk.start), walk.start, walk.count, walk.step, *arrays)
         ctx.walk = walk
         ctx.save_for_backward(x, weight, bias)
+        return out, out[torch.from_numpy(walk.start)]
+
+    @staticmethod
+    def backward(ctx, dout, dout_at):
+        x, weight, bias = ctx.saved_tensors
+        walk = ctx.walk
+        dx = _like(x, walk)
+        dout = torch.zeros_like(x) if dout is None else dout
+        dout_at = x.new_zeros(len(walk.start), x.shape[1]) if dout_at is None else dout_at
+        shares = [_shares(len(walk.start), parameter.shape) for parameter in (weight, bias)]
+        arrays = _arrays(x, weight, bias, dout, dout_at, dx)
+        kernel = cpu_convolution.conv_silu_backward
+        in_ranges(kernel, len(walk.start), walk.start, walk.count, walk.step, *arrays, shared=shares)
+        return dx, *_summed(shares, weight), None
+
+
+class _StepSizes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, dt, weight, bias):
+        ctx.save_for_backward(dt, weight, bias)
+        delta = dt.new_empty(len(dt), len(bias))
+        in_ranges(cpu_steps.step_sizes, len(dt), *_arrays(dt, weight, bias, delta))
+        return delta
+
+    @staticmethod
+    def backward(ctx, ddelta):
+        dt, weight, bias = ctx.saved_tensors
+        ddt = torch.empty_like(dt, memory_format=torch.contiguous_format)
+        shares = [_shares(len(dt), parameter.shape) for parameter in (weight, bias)]
+        in_ranges(cpu_steps.step_sizes_backward, len(dt), *_arrays(dt, weight, bias, ddelta, ddt), shared=shares)
+        return ddt, *_summed(shares, weight)
+
+
+class _DropoutNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, residual, weight, bias, seed, p, eps):
+        out, stats = torch.empty_like(x, memory_format=torch.contiguous_format), x.new_empty(2, len(x))
+        ctx.dropout = (np.int32(seed), np.float32(p), stats.numpy().dtype.type(1 / (1 - p)))
+        ctx.has_residual = residual is not None
+        residual = x[:0] if residual is None else residual
+        ctx.save_for_backward(x, residual, weight, stats)
+        arrays = _arrays(x, residual, weight, bias, out, *stats)
+        in_ranges(cpu_norm.dropout_norm, len(x), *ctx.dropout, arrays[0].dtype.type(eps), *arrays)
         return out
 
     @staticmethod
     def backward(ctx, dout):
-        x, weight, bias = ctx.saved_tensors
-        walk = ctx.walk
-        dx = torch.zeros_like(x, memory_format=torch.contiguous_format)
-        shares = [_shares(len(walk.start), parameter.shape) for parameter in (weight, bias)]
-        arrays = _arrays(x, weight, bias, dout, dx)
-        kernel = cpu_convolution.conv_silu_backward
-        in_ranges(kernel, len(walk.start), walk.start, walk.count, walk.step, *arrays, shared=shares)
-        return dx, *(torch.from_numpy(share.sum(0)).to(x.dtype) for share in shares), None
+        x, residual, weight, stats = ctx.saved_tensors
+        dx, dresidual = (torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (x, residual))
+        shares = [_shares(len(x), weight.shape) for _ in range(2)]
+        arrays = _arrays(x, residual, weight, *stats, dout, dx, dresidual)
+        in_ranges(cpu_norm.dropout_norm_backward, len(x), *ctx.dropout, *arrays, shared=shares)
+        return dx, dresidual if ctx.has_residual else None, *_summed(shares, weight), None, None, None
 
 
 class _Pack(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, tokens, walk):
-        ctx.walk, ctx.shape = walk, tokens.shape
-        packed = tokens.new_empty(len(walk.index), tokens.shape[-1])
-        source, target = _arrays(_flat(tokens), packed)
-        in_ranges(cpu_convolution.copy_rows, len(packed), source, walk.index, target)
-        return packed
+    """``tokens [B, L, .]`` to those at the positions, ``[B, .]``, and those of each walk; one pass for all gradients."""
 
     @staticmethod
-    def backward(ctx, dpacked):
-        dtokens = dpacked.new_zeros(ctx.shape)
-        source, target = _arrays(dpacked, _flat(dtokens))
-        in_ranges(cpu_convolution.spread_rows, len(dpacked), source, ctx.walk.index, target)
-        return dtokens, None
+    def forward(ctx, tokens, *walks):
+        ctx.set_materialize_grads(False)
+        ctx.walks, ctx.shape, ctx.dtype = walks, tokens.shape, tokens.dtype
+        tokens = tokens.detach().contiguous()
+        packed = [tokens.new_empty(walk.count.sum(), tokens.shape[-1]) for walk in walks]
+        for walk, target in zip(walks, packed, strict=True):
+            in_ranges(cpu_packing.pack, len(tokens), *_slots(walk), *_arrays(tokens, target))
+        return walks[0].at(tokens), *packed
+
+    @staticmethod
+    def backward(ctx, dat, *dpacked):
+        rows, _, width = ctx.shape
+        dtokens = torch.empty(ctx.shape, dtype=ctx.dtype)
+        (target,) = _arrays(dtokens)
+        missing = dtokens.new_empty(0, width)
+        for first, (walk, gradient) in enumerate(zip(ctx.walks, dpacked, strict=True)):
+            sources = _arrays(*(missing if g is None else g for g in (gradient, None if first else dat)))
+            in_ranges(cpu_packing.unpack, rows, *_slots(walk), *sources, target, first == 0)
+        return dtokens, *(None for _ in ctx.walks)
 
 
 def _scan_gradients(kernel, ctx, dy):
     x, delta, A, B, C, D = ctx.saved_tensors
     walk = ctx.walk
     way = (walk.start, walk.count, walk.step) if kernel is cpu_kernels.scan_at_backward else _reading(walk)
-    # tokens outside every walk keep a gradient of zero
-    gradients = [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (x, delta, B, C)]
-    dA, dD = _shares(len(walk.start), A.T.shape), _shares(len(walk.start), D.shape)
+    gradients = [*(_like(tensor, walk) for tensor in (x, delta, B)), torch.empty_like(C)]
+    shares = [_shares(len(walk.start), A.T.shape), _shares(len(walk.start), D.shape)]
     arrays = _arrays(x, delta, (A * LOG2E).T, B, C, D, dy, *gradients)
-    in_ranges(kernel, len(walk.start), *way, *arrays, shared=(dA, dD))
+    in_ranges(kernel, len(walk.start), *way, *arrays, shared=shares)
     dx, ddelta, dB, dC = gradients
-    dA, dD = torch.from_numpy(dA.sum(0)).T.to(A.dtype), torch.from_numpy(dD.sum(0)).to(D.dtype)
-    return dx, ddelta, dA, dB, dC, dD, None
+    dA, dD = _summed(shares, A)
+    return dx, ddelta, dA.T, dB, dC, dD, None
+
+
+def _like(tokens: Tensor, walk: Walk) -> Tensor:
+    """Memory for one value per entry: unset where a kernel writes every token, zero where some lie off the walks."""
+    make = torch.empty_like if walk.packed or walk.covers else torch.zeros_like
+    return make(tokens, memory_format=torch.contiguous_format)
 
 
 def _reading(walk: Walk):
@@ -150,17 +223,17 @@ def in_ranges(kernel, rows: int, *arguments, shared=()) -> None:
     ``shared`` arrays have one slice per range, so that no two threads add to the same memory.
     """
     bounds = _bounds(rows)
+    indices = iter(range(len(bounds) - 1))  # shared: whoever is free takes the next range
 
-    def one(index):
-        kernel(bounds[index], bounds[index + 1], *arguments, *(array[index] for array in shared))
+    def work():
+        for index in indices:
+            kernel(bounds[index], bounds[index + 1], *arguments, *(array[index] for array in shared))
 
-    threads = torch.get_num_threads()
-    if threads == 1 or len(bounds) == 2:
-        for index in range(len(bounds) - 1):
-            one(index)
-        return
-    for _ in _executor(threads).map(one, range(len(bounds) - 1)):
-        pass
+    helpers = min(torch.get_num_threads(), len(bounds) - 1) - 1
+    others = [_executor(helpers).submit(work) for _ in range(helpers)]
+    work()
+    for other in others:
+        other.result()
 
 
 def _bounds(rows: int) -> np.ndarray:
@@ -170,9 +243,17 @@ def _bounds(rows: int) -> np.ndarray:
 
 def _executor(threads: int) -> ThreadPoolExecutor:
     global _pool, _pool_size
-    if _pool is None or _pool_size != threads:
+    if _pool is None or _pool_size < threads:
         _pool, _pool_size = ThreadPoolExecutor(threads, "selective-scan"), threads
     return _pool
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
+
+
+os.register_at_fork(after_in_child=_forget_pool)  # a forked process inherits the pool without its threads
 
 
 def _shares(rows: int, shape) -> np.ndarray:
@@ -181,3 +262,11 @@ def _shares(rows: int, shape) -> np.ndarray:
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+
+def _summed(shares: list[np.ndarray], like: Tensor) -> list[Tensor]:
+    return [torch.from_numpy(share.sum(0)).to(like.dtype) for share in shares]
+
+
+def _slots(walk: Walk):
+    return walk.start, walk.position.numpy(), walk.reverse

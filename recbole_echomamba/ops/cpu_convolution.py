@@ -15,43 +15,45 @@ from recbole_echomamba.ops.cpu_math import LOG2E, kernel, sigmoid
 def conv_silu(first, last, start, count, step, x, weight, bias, out):
     """Forward for rows ``first..last``: ``out`` is like ``x``; tokens outside the walks are left alone."""
     taps, channels = weight.shape
-    log2e = weight.dtype.type(LOG2E)
+    log2e, one = weight.dtype.type(LOG2E), weight.dtype.type(1)
+    total = np.empty_like(bias)
     for row in range(first, last):
-        for k in range(count[row]):
-            t = start[row] + k * step[row]
-            out[t] = bias
-            for m in range(min(taps, count[row] - k)):
-                far = t + m * step[row]
-                for d in range(channels):
-                    out[t, d] += weight[taps - 1 - m, d] * x[far, d]
+        begin, length, stride = start[row], count[row], step[row]
+        for k in range(length):
+            t = begin + k * stride
+            _convolve(t, stride, min(taps, length - k), x, weight, bias, total)
             for d in range(channels):
-                out[t, d] *= sigmoid(out[t, d], log2e)
+                out[t, d] = total[d] * sigmoid(total[d], log2e, one)
 
 
 @kernel
-def conv_silu_backward(first, last, start, count, step, x, weight, bias, dout, dx, dweight, dbias):
-    """Gradients; the sum before SiLU is computed again. ``dx`` starts at zero, the other two are this range's share."""
+def conv_silu_backward(first, last, start, count, step, x, weight, bias, dout, dout_at, dx, dweight, dbias):
+    """Gradients; the sum before SiLU is computed again. ``dweight`` and ``dbias`` (float64) are this range's share.
+
+    ``dout_at`` belongs to the first token of each walk.
+    """
     taps, channels = weight.shape
-    log2e = weight.dtype.type(LOG2E)
+    log2e, one = weight.dtype.type(LOG2E), weight.dtype.type(1)
     slope = np.empty_like(bias)
     dweight_row, dbias_row = np.empty_like(weight), np.empty_like(bias)
     for row in range(first, last):
+        begin, length, stride = start[row], count[row], step[row]
         dweight_row[:] = 0
         dbias_row[:] = 0
-        for k in range(count[row]):
-            t = start[row] + k * step[row]
-            reach = min(taps, count[row] - k)
-            slope[:] = bias
-            for m in range(reach):
-                far = t + m * step[row]
-                for d in range(channels):
-                    slope[d] += weight[taps - 1 - m, d] * x[far, d]
+        for k in range(length - 1, -1, -1):  # from the far end, so that the first to touch a token can set it
+            t = begin + k * stride
+            reach = min(taps, length - k)
+            _convolve(t, stride, reach, x, weight, bias, slope)
             for d in range(channels):
-                s = sigmoid(slope[d], log2e)
-                slope[d] = dout[t, d] * s * (1 + slope[d] * (1 - s))
-                dbias_row[d] += slope[d]
-            for m in range(reach):
-                far = t + m * step[row]
+                s = sigmoid(slope[d], log2e, one)
+                outer = dout[t, d] + dout_at[row, d] if k == 0 else dout[t, d]
+                grad = outer * s * (one + slope[d] * (one - s))
+                slope[d] = grad
+                dbias_row[d] += grad
+                dweight_row[taps - 1, d] += grad * x[t, d]
+                dx[t, d] = grad * weight[taps - 1, d]
+            for m in range(1, reach):
+                far = t + m * stride
                 for d in range(channels):
                     dweight_row[taps - 1 - m, d] += slope[d] * x[far, d]
                     dx[far, d] += slope[d] * weight[taps - 1 - m, d]
@@ -63,14 +65,10 @@ def conv_silu_backward(first, last, start, count, step, x, weight, bias, dout, d
 
 
 @kernel
-def copy_rows(first, last, source, index, target):
-    """``target[i] = source[index[i]]`` for ``i`` in ``first..last``."""
-    for i in range(first, last):
-        target[i] = source[index[i]]
-
-
-@kernel
-def spread_rows(first, last, source, index, target):
-    """``target[index[i]] = source[i]``; no index occurs twice."""
-    for i in range(first, last):
-        target[index[i]] = source[i]
+def _convolve(t, stride, reach, x, weight, bias, total):
+    taps, channels = weight.shape
+    total[:] = bias
+    for m in range(reach):
+        far = t + m * stride
+        for d in range(channels):
+            total[d] += weight[taps - 1 - m, d] * x[far, d]

@@ -71,7 +71,7 @@ def scan_at_backward(first, last, start, count, step, x, delta, A2, B, C_at, D, 
                     slope[d] += gated * A2[n, d]
                     dA_row[n, d] += gated * reach[d]
                     dgate += decay * pull[d]
-                dB[t, n] += dgate * C_at[row, n]
+                dB[t, n] = dgate * C_at[row, n]
                 dC_at[row, n] += dgate * B[t, n]
             for d in range(channels):
                 ddelta[t, d] = pull[d] * slope[d]

@@ -58,8 +58,8 @@ def scan_at(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C_at: Tensor, D: Ten
     return _in_batch_chunks(_scan_at, (x, delta, B, C_at, walk.position), (A, D), _chunk_rows(x, A), walk.reverse)
 
 
-def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> Tensor:
-    """Depthwise convolution over the slots already read, then SiLU: ``[B, L, D] -> [B, L, D]``.
+def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
+    """Depthwise convolution over the slots already read, then SiLU: ``[B, L, D] -> [B, L, D]``, and ``[B, D]`` at the positions.
 
     Args:
         x: padded. weight: ``[D, 1, K]``, the last tap on the slot itself. bias: ``[D]``.
@@ -68,7 +68,27 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> Tensor:
     taps = weight.shape[-1]
     padding = (0, taps - 1) if walk.reverse else (taps - 1, 0)
     weight = weight.flip(-1) if walk.reverse else weight
-    return F.silu(F.conv1d(F.pad(x.transpose(1, 2), padding), weight, bias, groups=len(weight)).transpose(1, 2))
+    out = F.silu(F.conv1d(F.pad(x.transpose(1, 2), padding), weight, bias, groups=len(weight)).transpose(1, 2))
+    return out, walk.at(out)
+
+
+def step_sizes(dt: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``softplus(dt W^T + b)``, positive: ``dt [..., R]``, ``weight [D, R]``, ``bias [D]`` to ``[..., D]``."""
+    return F.softplus(F.linear(dt, weight, bias))
+
+
+def walks_from(
+    tokens: Tensor, position: Tensor, directions: tuple[bool, ...]
+) -> tuple[Tensor, list[tuple[Tensor, Walk]]]:
+    """See :func:`recbole_echomamba.ops.walks_from`; the layout is padded, nothing is copied."""
+    walks = [Walk(position, tokens.shape[1], reverse) for reverse in directions]
+    return walks[0].at(tokens), [(tokens, walk) for walk in walks]
+
+
+def dropout_norm(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, p: float, eps: float) -> Tensor:
+    """``LN(Dropout(x) + residual)`` over the last axis, ``[..., d] -> [..., d]``; ``p`` is 0 outside training."""
+    x = F.dropout(x, p)
+    return F.layer_norm(x if residual is None else x + residual, weight.shape, weight, bias, eps)
 
 
 def _scan(x, delta, B, C, A, D, reverse):

@@ -17,12 +17,14 @@ class Walk:
         position: ``[B]`` integers. length: ``L``. reverse: the way leads to the end. packed: the layout.
 
     Attributes:
+        covers: whether the walks are known to pass every slot.
         start, count, step: int64 arrays ``[B]``, where a row's way begins in the flat list of tokens, how many tokens it has
             and whether they follow (+1) or precede (-1) each other. Only for tensors on the CPU.
     """
 
     def __init__(self, position: Tensor, length: int, reverse: bool = False, packed: bool = False):
         self.position, self.length, self.reverse, self.packed = position, length, reverse, packed
+        self.covers = False
         if position.device.type != "cpu":
             return
         slots = position.numpy().astype(np.int64)
@@ -34,16 +36,14 @@ class Walk:
             return
         offset = np.cumsum(self.count) - self.count
         self.start = offset if reverse else offset + slots
-        first = rows * length + (slots if reverse else 0)
-        self.index = np.arange(self.count.sum()) + np.repeat(first - offset, self.count)
 
     @classmethod
     def over_all(cls, batch: int, length: int, device, reverse: bool = False) -> Walk:
         """The way that passes every slot: what a full scan reads, walked backwards."""
-        return cls(torch.full((batch,), 0 if reverse else length - 1, device=device), length, reverse)
+        walk = cls(torch.full((batch,), 0 if reverse else length - 1, device=device), length, reverse)
+        walk.covers = True
+        return walk
 
     def at(self, tokens: Tensor) -> Tensor:
-        """The tokens at the positions read out, ``[B, .]``."""
-        if self.packed:
-            return tokens[torch.from_numpy(self.start)]
+        """Padded tokens ``[B, L, .]`` at the positions read out, ``[B, .]``."""
         return tokens[torch.arange(len(tokens), device=tokens.device), self.position]

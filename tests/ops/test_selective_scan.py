@@ -109,40 +109,6 @@ def test_numba_stays_exact_over_long_sequences_and_large_steps(at, delta, decay)
     assert_close(compute(cpu, given, at, False, torch.float32), expected, 2e-6)
 
 
-@pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
-def test_packed_and_padded_tokens_give_the_same_scan_and_convolution(reverse):
-    given = problem((6, 9, 5, 3))
-    weight, bias = torch.randn(5, 1, 4, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
-    results = []
-    for packed in (False, True):
-        walk = ops.Walk(given["position"], 9, reverse, packed)
-        x, delta, B = (given[name].clone().requires_grad_() for name in ("x", "delta", "B"))
-        tokens = [cpu.pack(t, walk) if packed else t for t in (x, delta, B)]
-        tokens[0] = cpu.conv_silu(tokens[0], weight, bias, walk)
-        y = cpu.scan_at(tokens[0], tokens[1], given["A"], tokens[2], given["C_at"], given["D"], walk)
-        y.square().sum().backward()
-        results.append([y, x.grad, delta.grad, B.grad, walk.at(tokens[0])])
-    for padded, packed in zip(*results, strict=True):
-        torch.testing.assert_close(packed, padded, rtol=1e-13, atol=1e-13)
-
-
-@pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
-@pytest.mark.parametrize("taps", [1, 4, 7])
-def test_the_convolution_agrees_with_torch(taps, reverse):
-    draw = torch.Generator().manual_seed(1)
-    sizes = [(3, 5, 6), (6, 1, taps), (6,)]
-    inputs = [torch.randn(*size, generator=draw, dtype=torch.float64) for size in sizes]
-    walk = ops.Walk.over_all(3, 5, "cpu", reverse)
-    found = []
-    for backend in (reference, cpu):
-        leaves = [tensor.clone().requires_grad_() for tensor in inputs]
-        out = backend.conv_silu(*leaves, walk)
-        out.square().sum().backward()
-        found.append([out, *(leaf.grad for leaf in leaves)])
-    for ours, expected in zip(found[1], found[0], strict=True):
-        torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize("backend", [reference, cpu], ids=["reference", "numba"])
 def test_slots_beyond_the_position_are_never_read(backend):
     given = problem((4, 9, 5, 3))

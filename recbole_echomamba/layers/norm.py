@@ -1,0 +1,24 @@
+"""Dropout, residual connection and LayerNorm: what closes every sub-layer of the models."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from recbole_echomamba import ops
+
+
+class DropoutNorm(nn.LayerNorm):
+    """``LN(Dropout(x) + residual)``, in one pass where the backend has one.
+
+    Args:
+        d_model: width ``d``. dropout: probability. eps: added to the variance.
+    """
+
+    def __init__(self, d_model: int, dropout: float = 0.0, eps: float = 1e-12):
+        super().__init__(d_model, eps=eps)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """``[..., d] -> [..., d]``; no residual connection without ``residual``."""
+        dropout = self.dropout if self.training else 0.0
+        return ops.dropout_norm(x, residual, self.weight, self.bias, dropout, self.eps)
