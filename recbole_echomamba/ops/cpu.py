@@ -19,6 +19,9 @@ from recbole_echomamba.ops.walk import Walk
 
 RANGES = 32
 
+WORTH_A_THREAD = 2**15
+"""Entries of the largest array below which handing work to a thread takes longer than doing it."""
+
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 
@@ -77,7 +80,7 @@ class _ScanAt(torch.autograd.Function):
     def forward(ctx, x, delta, A, B, C_at, D, walk):
         y = x.new_empty(len(walk.start), x.shape[1])
         inputs = _arrays(x, delta, (A * LOG2E).T, B, C_at, D, y)
-        in_ranges(cpu_kernels.scan_at, len(y), walk.start, walk.count, walk.step, *inputs)
+        in_ranges(cpu_kernels.scan_at, len(y), walk.start, walk.count, walk.step, *inputs, work=walk.count)
         ctx.walk = walk
         ctx.save_for_backward(x, delta, A, B, C_at, D)
         return y
@@ -200,7 +203,7 @@ def _scan_gradients(kernel, ctx, dy):
     gradients = [*(_like(tensor, walk) for tensor in (x, delta, B)), torch.empty_like(C)]
     shares = [_shares(len(walk.start), A.T.shape), _shares(len(walk.start), D.shape)]
     arrays = _arrays(x, delta, (A * LOG2E).T, B, C, D, dy, *gradients)
-    in_ranges(kernel, len(walk.start), *way, *arrays, shared=shares)
+    in_ranges(kernel, len(walk.start), *way, *arrays, shared=shares, work=walk.count)
     dx, ddelta, dB, dC = gradients
     dA, dD = _summed(shares, A)
     return dx, ddelta, dA.T, dB, dC, dD, None
@@ -217,21 +220,26 @@ def _reading(walk: Walk):
     return walk.start + (walk.count - 1) * walk.step, walk.count, -walk.step
 
 
-def in_ranges(kernel, rows: int, *arguments, shared=()) -> None:
+def in_ranges(kernel, rows: int, *arguments, shared=(), work: np.ndarray | None = None) -> None:
     """Run ``kernel(first, last, *arguments, *share)`` over ranges of rows on torch's number of threads.
 
-    ``shared`` arrays have one slice per range, so that no two threads add to the same memory.
+    ``shared`` arrays have one slice per range, so that no two threads add to the same memory. ``work`` is what each row
+    costs: the longest ranges are taken first, which matters when there are few.
     """
     bounds = _bounds(rows)
-    indices = iter(range(len(bounds) - 1))  # shared: whoever is free takes the next range
+    order = range(len(bounds) - 1)
+    if work is not None and rows:
+        order = np.argsort(-np.add.reduceat(work, bounds[:-1])).tolist()
+    indices = iter(order)  # shared: whoever is free takes the next range
 
-    def work():
+    def run():
         for index in indices:
             kernel(bounds[index], bounds[index + 1], *arguments, *(array[index] for array in shared))
 
-    helpers = min(torch.get_num_threads(), len(bounds) - 1) - 1
-    others = [_executor(helpers).submit(work) for _ in range(helpers)]
-    work()
+    size = max(argument.size for argument in arguments if isinstance(argument, np.ndarray))
+    helpers = min(torch.get_num_threads(), len(bounds) - 1) - 1 if size >= WORTH_A_THREAD else 0
+    others = [_executor(helpers).submit(run) for _ in range(helpers)]
+    run()
     for other in others:
         other.result()
 
