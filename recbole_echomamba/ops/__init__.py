@@ -1,7 +1,8 @@
-"""The selective scan of Mamba, and the convolution before it: one meaning, several backends.
+"""The selective scan of Mamba and what surrounds it: one meaning, several backends.
 
-``reference`` (plain PyTorch) defines the operations, ``numba`` computes them on a CPU. The backend is chosen by device and
-by what imports, and logged once with the reason; ``ECHOMAMBA_SCAN=reference|numba`` forces one.
+``reference`` (plain PyTorch) defines the operations; ``numba`` computes them on a CPU, ``triton`` and ``mamba_ssm`` on a GPU.
+The backend is chosen by device and by what imports, and logged once with the reason;
+``ECHOMAMBA_SCAN=reference|numba|triton|mamba_ssm`` forces one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def selective_scan(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, reverse: bool = False
 ) -> Tensor:
     """Every position of the recurrence, ``[B, L, D]``; see :func:`.reference.selective_scan`."""
-    return backend_for(x).selective_scan(x, delta, A, B, C, D, reverse)
+    return backend_for(x, all_positions=True).selective_scan(x, delta, A, B, C, D, reverse)
 
 
 def selective_scan_at(

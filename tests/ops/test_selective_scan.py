@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from recbole_echomamba import ops
-from recbole_echomamba.ops import cpu, dispatch, reference
+from recbole_echomamba.ops import cpu, reference
 
 SHAPES = [(3, 7, 5, 3), (1, 1, 1, 1), (40, 50, 16, 4), (5, 200, 128, 32), (2, 300, 16, 8), (2, 17, 33, 2)]
 IDS = [f"B{b}-L{length}-D{d}-N{n}" for b, length, d, n in SHAPES]
@@ -156,31 +156,3 @@ def test_nan_is_passed_on_rather_than_hidden():
         y = cpu.scan_at(*inputs, ops.Walk(given["position"], 5))
     assert torch.isnan(y[0, 0])
     assert not torch.isnan(y[1]).any()
-
-
-def test_a_forced_backend_is_the_one_that_runs(monkeypatch):
-    monkeypatch.setenv("ECHOMAMBA_SCAN", "reference")
-    assert dispatch.backend_for(torch.zeros(1)) is reference
-    monkeypatch.setenv("ECHOMAMBA_SCAN", "numba")
-    assert dispatch.backend_for(torch.zeros(1)) is cpu
-    monkeypatch.delenv("ECHOMAMBA_SCAN")
-    assert dispatch.backend_for(torch.zeros(1)) is cpu
-
-
-def test_an_unknown_backend_is_refused_with_the_list_of_known_ones(monkeypatch):
-    monkeypatch.setenv("ECHOMAMBA_SCAN", "fast")
-    with pytest.raises(ValueError, match="reference, numba"):
-        dispatch.backend_for(torch.zeros(1))
-
-
-def test_without_numba_the_reference_runs_and_forcing_numba_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(dispatch.importlib.util, "find_spec", lambda name: None)
-    dispatch._choose.cache_clear()
-    try:
-        monkeypatch.delenv("ECHOMAMBA_SCAN", raising=False)
-        assert dispatch.backend_for(torch.zeros(1)) is reference
-        monkeypatch.setenv("ECHOMAMBA_SCAN", "numba")
-        with pytest.raises(RuntimeError, match="pip install numba"):
-            dispatch.backend_for(torch.zeros(1))
-    finally:
-        dispatch._choose.cache_clear()
