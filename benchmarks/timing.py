@@ -17,7 +17,8 @@ from texttable import Texttable
 from tqdm import tqdm
 
 from recbole_echomamba.experiment import versions
-from recbole_echomamba.host.files import write_text
+from recbole_echomamba.host.files import write_text, write_whole
+from recbole_echomamba.host.memory import keep_freed_memory
 
 
 def arguments(description: str, repetitions: int) -> argparse.ArgumentParser:
@@ -26,8 +27,22 @@ def arguments(description: str, repetitions: int) -> argparse.ArgumentParser:
     parser.add_argument("--repetitions", type=int, default=repetitions, help="measured rounds (after one unmeasured)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch and of our kernels")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--keep-memory", action="store_true", help="glibc keeps freed memory, as in our Trainer")
     parser.add_argument("--json", metavar="FILE", help="write every figure there")
     return parser
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Threads and memory as the flags say."""
+    torch.set_num_threads(options.threads)
+    if options.keep_memory and not keep_freed_memory():
+        raise SystemExit("--keep-memory needs Linux with glibc")
+
+
+def heading(what: str, options: argparse.Namespace) -> str:
+    """What is measured and where."""
+    kept = ", freed memory kept" if options.keep_memory else ""
+    return f"\n{what}, {options.threads} threads, {options.device}{kept}"
 
 
 def seconds(contenders: dict[str, Callable[[], None]], repetitions: int, device: str) -> dict[str, list[float]]:
@@ -101,6 +116,11 @@ def write(path: str | None, options: argparse.Namespace, figures: list[dict]) ->
             machine["gpu"] = torch.cuda.get_device_name()
         text = {"options": vars(options), "machine": machine, "versions": versions(), "figures": figures}
         write_text(path, json.dumps(text, indent=1, default=str) + "\n")
+
+
+def draw(path: str, plot: Callable[[str], None]) -> None:
+    """Let ``plot(temporary_path)`` draw a picture whose kind follows from the ending; whole or not at all."""
+    write_whole(path, plot, suffix=Path(path).suffix)
 
 
 def processor() -> str:

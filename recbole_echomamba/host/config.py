@@ -31,6 +31,7 @@ RECBOLE_SILENT_KEYS = {"encoding", "reg_weight", "benchmark_filename", "discreti
 WITHOUT_EFFECT = {
     *DOOR_KEYS,
     *("seed", "gpu_id", "use_gpu", "worker", "state", "show_progress", "data_path", "checkpoint_dir", "variant"),
+    "keep_freed_memory",
     *("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path", "log_wandb", "wandb_project"),
 }
 """Settings that do not change what is computed, or that a result names by itself (the seed): outside the hash."""

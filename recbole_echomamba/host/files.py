@@ -9,13 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def write_whole(path: Path | str, write: Callable[[str], None]) -> None:
+def write_whole(path: Path | str, write: Callable[[str], None], suffix: str = "") -> None:
     """Let ``write(temporary_path)`` fill a file in the same folder, then put it in place in one step.
+
+    ``suffix`` ends the temporary name, for writers that go by it.
 
     After a crash or a full disk there is either the old file or the new one.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
     os.close(handle)
     try:
         write(temporary)

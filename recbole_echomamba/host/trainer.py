@@ -11,6 +11,7 @@ from recbole.trainer.trainer import AbstractTrainer
 
 from recbole_echomamba.host import checkpoint
 from recbole_echomamba.host.evaluation import RankCollector
+from recbole_echomamba.host.memory import keep_freed_memory
 
 
 class _DistributedSetup(AbstractTrainer):
@@ -37,6 +38,8 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
 
     def __init__(self, config, model):
         super().__init__(config, model)
+        if config["keep_freed_memory"] and config["device"].type == "cpu":
+            keep_freed_memory()
         self.eval_collector = RankCollector(config)
         self.run_directory: Path | None = None
         self.history: list[dict] = []

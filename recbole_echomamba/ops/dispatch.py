@@ -36,6 +36,11 @@ def _choose(device: str, forced: str, all_positions: bool):
     else:
         name, reason = _best(device, all_positions)
     logging.getLogger().info("%s on %s: %s (%s)", what, device, name, reason)
+    return module_of(name)
+
+
+def module_of(name: str):
+    """The module of a backend, imported when it is needed."""
     return importlib.import_module(f"recbole_echomamba.ops.{MODULES[name]}")
 
 
