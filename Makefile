@@ -7,7 +7,7 @@ TORCH   ?=
 EXTRAS  ?=
 MODEL   ?= EchoMamba4Rec
 DATASET ?= ml-100k
-EPOCHS  ?= 3
+EPOCHS  ?= 10
 ARGS    ?=
 
 comma := ,
