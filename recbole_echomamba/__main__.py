@@ -1,4 +1,4 @@
-"""The command line: ``python -m recbole_echomamba run ...``, also installed as ``echomamba``."""
+"""The command line: ``python -m recbole_echomamba run|compare|tune|recommend|inspect``, also installed as ``echomamba``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import argparse
 import logging
 import sys
 import warnings
+
+from recbole_echomamba import doors
+from recbole_echomamba.doors import settings_from
 
 USAGE = """%(prog)s --model=NAME --dataset=NAME [--key=value ...]
 
@@ -26,18 +29,6 @@ def run_parser() -> argparse.ArgumentParser:
     parser.add_argument("--result_file", help="write the result there too, as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
-
-
-def settings_from(arguments: list[str]) -> dict[str, str]:
-    """``--key=value`` arguments as a dictionary; the value may hold further ``=``. Raises ValueError for anything else."""
-    settings: dict[str, str] = {}
-    for argument in arguments:
-        key, equals, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or not equals or not key:
-            raise ValueError(f"cannot read {argument!r}; settings are written --key=value")
-        if settings.setdefault(key, value) != value:
-            raise ValueError(f"--{key} is given twice, as {settings[key]!r} and {value!r}")
-    return settings
 
 
 def run_door(arguments: list[str]) -> None:
@@ -71,7 +62,7 @@ def table(result: dict) -> str:
     )
 
 
-DOORS = {"run": run_door}
+DOORS = {"run": run_door, **doors.DOORS}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,8 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*GradScaler.*", category=FutureWarning)  # RecBole's spelling
     try:
         DOORS[arguments[0]](arguments[1:])
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130
     except Exception as error:
         if "--debug" in arguments:
