@@ -49,7 +49,7 @@ def load(beside: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:
             if sha256(place / f"{name}.npy") != digest:
                 raise ValueError("changed since it was written")
             arrays[name] = np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         warnings.warn(f"{place} is damaged ({error}) and is made again", stacklevel=2)

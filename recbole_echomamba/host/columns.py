@@ -28,22 +28,13 @@ def read_atomic_file(file: Path, separator: str, encoding: str, kinds: dict[str,
     Raises:
         ValueError: a row with another number of fields, or a float that is none; the message names the file.
     """
-    token = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
-    types = {name: token if kind == "token" else pyarrow.float64() for name, kind in kinds.items()}
     try:
-        table = pyarrow.csv.read_csv(
-            file,
-            pyarrow.csv.ReadOptions(encoding=encoding, block_size=2**24),
-            pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=_has_quotes(file)),
-            pyarrow.csv.ConvertOptions(
-                column_types=types,
-                include_columns=list(kinds),
-                null_values=sorted(STR_NA_VALUES),
-                strings_can_be_null=True,
-            ),
-        )
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{file} cannot be read: {error}") from None
+        table = _read(file, separator, encoding, kinds, threads=True)
+    except pyarrow.ArrowInvalid:
+        try:
+            table = _read(file, separator, encoding, kinds, threads=False)  # only then it says which row
+        except pyarrow.ArrowInvalid as error:
+            raise ValueError(f"{file} cannot be read: {error}") from None
     columns = {}
     for name in kinds:
         column = table.column(name)
@@ -51,6 +42,19 @@ def read_atomic_file(file: Path, separator: str, encoding: str, kinds: dict[str,
         table = table.drop_columns([name])
         columns[name.partition(":")[0]] = _to_pandas(column)
     return pd.DataFrame(columns, copy=False)
+
+
+def _read(file: Path, separator: str, encoding: str, kinds: dict[str, str], threads: bool) -> pyarrow.Table:
+    token = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+    types = {name: token if kind == "token" else pyarrow.float64() for name, kind in kinds.items()}
+    return pyarrow.csv.read_csv(
+        file,
+        pyarrow.csv.ReadOptions(encoding=encoding, block_size=2**24, use_threads=threads),
+        pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=_has_quotes(file)),
+        pyarrow.csv.ConvertOptions(
+            column_types=types, include_columns=list(kinds), null_values=sorted(STR_NA_VALUES), strings_can_be_null=True
+        ),
+    )
 
 
 def _has_quotes(file: Path) -> bool:

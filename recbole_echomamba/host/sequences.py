@@ -108,6 +108,23 @@ class WindowedDataset(SequentialDataset):
                 self.field2bucketnum[field] = 2
         return read_atomic_file(Path(filepath), separator, encoding, kinds)
 
+    def _filter_nan_user_or_item(self):
+        """As RecBole means it: its own code takes labels for positions, and keeps rows when both ids are missing somewhere."""
+        for name, fields in (
+            ("user_feat", [self.uid_field]),
+            ("item_feat", [self.iid_field]),
+            ("inter_feat", [self.uid_field, self.iid_field]),
+        ):
+            feat = getattr(self, name)
+            missing = None if feat is None else feat[fields].isnull().any(axis=1).to_numpy()
+            if missing is not None and missing.any():
+                lines = ", ".join(map(str, np.flatnonzero(missing)[:5] + 2))
+                self.logger.warning(
+                    "%s: %d rows without %s are left out (lines %s ...); empty fields, NA, null, None and the like mean missing",
+                    *(name, missing.sum(), " or ".join(fields), lines),
+                )
+                setattr(self, name, feat[~missing].reset_index(drop=True))
+
     def _filter_by_inter_num(self):
         intervals = [self._parse_intervals_str(self.config[f"{kind}_inter_num_interval"]) for kind in ("user", "item")]
         if intervals == [None, None]:
