@@ -32,6 +32,7 @@ WITHOUT_EFFECT = {
     *DOOR_KEYS,
     *("seed", "gpu_id", "use_gpu", "worker", "state", "show_progress", "data_path", "checkpoint_dir", "variant"),
     "keep_freed_memory",
+    "data_cache",
     *("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path", "log_wandb", "wandb_project"),
 }
 """Settings that do not change what is computed, or that a result names by itself (the seed): outside the hash."""
@@ -219,6 +220,8 @@ def _check_ranges(settings: dict) -> None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise ValueError(f"{key} must be a whole number of at least {minimum}, it is {value!r}")
+    if settings["train_on"] not in ("train", "all"):
+        raise ValueError(f"train_on is {settings['train_on']!r}; choose train or all")
     topk = settings["topk"] if isinstance(settings["topk"], list) else [settings["topk"]]
     metric, at, k = str(settings["valid_metric"]).partition("@")
     if at and (not k.isdigit() or int(k) not in topk):

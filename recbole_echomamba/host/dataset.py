@@ -5,8 +5,13 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from recbole.data import data_preparation as recbole_data_preparation
+import torch
 from recbole.data.dataset import SequentialDataset
+from recbole.data.utils import create_samplers
+from recbole.utils import FeatureType
+
+from recbole_echomamba.host.loader import FullSortLoader, NegSampleLoader, TrainLoader
+from recbole_echomamba.host.sequences import WindowedDataset
 
 GETTING = {
     "ml-1m": (
@@ -25,9 +30,24 @@ def create_dataset(config) -> SequentialDataset:
         ValueError: a column is missing, or the filters leave nothing.
     """
     _check_atomic_file(config)
-    module = importlib.import_module("recbole.data.dataset")
-    dataset = getattr(module, config["model"] + "Dataset", SequentialDataset)(config)
+    leads = config["single_spec"] or config["local_rank"] == 0
+    if not leads:
+        torch.distributed.barrier()  # the first process of this machine prepares the data, the others find them kept
+    dataset = _dataset_class(config)(config)
+    if leads and not config["single_spec"]:
+        torch.distributed.barrier()
     return dataset
+
+
+def _dataset_class(config) -> type[SequentialDataset]:
+    """RecBole's own class where a model has one or the data are of a kind that windows do not cover, else ours."""
+    module = importlib.import_module("recbole.data.dataset")
+    own = getattr(module, config["model"] + "Dataset", None)
+    if own is not None:
+        return own
+    plain = not config["benchmark_filename"] and not config["numerical_features"]
+    sequences = [kind for kind in _columns(config).values() if kind.endswith("seq")]
+    return WindowedDataset if plain and not sequences else SequentialDataset
 
 
 def data_preparation(config, dataset):
@@ -45,7 +65,30 @@ def data_preparation(config, dataset):
         raise ValueError(
             f"data set {name}: no user has the four interactions that leave-one-out needs to train, validate and test"
         )
-    return recbole_data_preparation(config, dataset)
+    if config["save_dataset"] or config["save_dataloaders"]:
+        raise ValueError("save_dataset and save_dataloaders pickle objects; data_cache keeps prepared data instead")
+    parts = dataset.build()
+    samplers = create_samplers(config, dataset, parts)
+    if config["train_on"] == "all":
+        parts[0] = _joined(dataset, parts)
+    train = TrainLoader(config, parts[0], samplers[0], shuffle=config["shuffle"])
+    evaluated = [
+        (FullSortLoader if config["eval_args"]["mode"][phase] == "full" else NegSampleLoader)(config, part, sampler)
+        for phase, part, sampler in zip(("valid", "test"), parts[1:], samplers[1:], strict=True)
+    ]
+    return train, *evaluated
+
+
+def _joined(dataset, parts):
+    """All samples, for a model that has been validated and shall see the newest events before it is deployed."""
+    if not isinstance(dataset, WindowedDataset):
+        raise ValueError(
+            "train_on: all is not possible with benchmark files or numerical features; set train_on: train"
+        )
+    whole = parts[0].inter_feat[:]
+    whole.targets = torch.cat([part.inter_feat.targets for part in parts])
+    whole.lengths = torch.cat([part.inter_feat.lengths for part in parts])
+    return dataset.copy(whole)
 
 
 def atomic_files(config) -> list[Path]:
@@ -62,15 +105,30 @@ def _check_atomic_file(config) -> None:
     file = Path(config["data_path"]) / f"{config['dataset']}.inter"
     if not file.is_file():
         raise FileNotFoundError(_how_to_get(config, file))
-    with open(file, encoding=config["encoding"] or "utf-8") as lines:
-        header = lines.readline().rstrip("\r\n")
-    columns = dict(column.partition(":")[::2] for column in header.split(config["field_separator"]))
+    columns = _columns(config)
     for key, kind in (("USER_ID_FIELD", "token"), ("ITEM_ID_FIELD", "token"), ("TIME_FIELD", "float")):
         if config[key] not in columns:
             raise ValueError(
                 f"{file}, line 1: there is no column `{config[key]}:{kind}` (it has {', '.join(columns)}); "
                 f"add it, or name another with --{key}=COLUMN and list it in load_col"
             )
+
+
+def _columns(config) -> dict[str, str]:
+    """The columns of the ``.inter`` file and their kinds, from its header."""
+    file = Path(config["data_path"]) / f"{config['dataset']}.inter"
+    if not file.is_file():
+        return {}
+    with open(file, encoding=config["encoding"] or "utf-8") as lines:
+        header = lines.readline().rstrip("\r\n")
+    columns = dict(column.partition(":")[::2] for column in header.split(config["field_separator"]))
+    for name, kind in columns.items():
+        if kind not in {known.value for known in FeatureType}:
+            kinds = "token, float, token_seq or float_seq"
+            raise ValueError(
+                f"{file}, line 1: column {name!r} is of kind {kind!r}; write {name}:KIND, KIND one of {kinds}"
+            )
+    return columns
 
 
 def _how_to_get(config, file: Path) -> str:
