@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -47,7 +48,7 @@ class Comparison:
     Attributes:
         results: the contents of every ``result.json``, a list per label with one entry per seed.
         configs: the settings per label. baseline: the label all others are tested against, ``None`` for a single row.
-        popularity: how often an item (its own id) occurs outside the test targets.
+        popularity: how often an item (its own id) occurs outside the test targets. activity: a user's interactions.
     """
 
     dataset: str
@@ -55,6 +56,7 @@ class Comparison:
     configs: dict[str, Config]
     baseline: str | None
     popularity: pd.Series
+    activity: pd.Series
 
     @property
     def first(self) -> dict:
@@ -137,12 +139,11 @@ def compare(
                 result = _finished(runs)[key]
             results[row.label].append(result)
 
-    item_ids, counts = zip(*data.item_counter.items(), strict=True)
-    tokens = data.id2token(data.iid_field, np.array(item_ids)).astype(str)
     baseline = best_baseline({row.label: (row.model, results[row.label]) for row in rows})
-    comparison = Comparison(dataset, results, configs, baseline, pd.Series(counts, index=tokens))
+    items, users = _counts(data, data.iid_field, data.item_counter), _counts(data, data.uid_field, data.user_counter)
+    comparison = Comparison(dataset, results, configs, baseline, items, users)
     tested = comparison.ranks(rows[0].label).drop_duplicates(["user", "item"])["item"].value_counts()
-    comparison.popularity = comparison.popularity.sub(tested, fill_value=0)
+    comparison.popularity = items.sub(tested, fill_value=0).astype(int)
     return comparison
 
 
@@ -208,6 +209,11 @@ def holm(p_values: list[float]) -> list[float]:
     return corrected.tolist()
 
 
+def has_own_loss(config: Config) -> bool:
+    """Whether a model, such as FPMC, knows only the loss it was made for."""
+    return getattr(config.model_class, "input_type", None) is not None or config["loss_type"] is None
+
+
 def _refuse_differences(rows: list[Contender], configs: dict[str, Config]) -> None:
     for row in rows:
         mode = configs[row.label]["eval_args"]["mode"]
@@ -215,11 +221,17 @@ def _refuse_differences(rows: list[Contender], configs: dict[str, Config]) -> No
             raise ValueError(f"the comparison ranks all items, but eval_args has mode {mode!r}; set it to full")
     for key in EQUAL:
         values = {row.label: configs[row.label][key] for row in rows if key not in row.settings}
-        if key == "loss_type":  # a model without the choice, such as FPMC, keeps the loss it was made for
-            values = {label: value for label, value in values.items() if value is not None}
+        if key == "loss_type":
+            values = {label: value for label, value in values.items() if not has_own_loss(configs[label])}
         if len({json.dumps(value, default=str) for value in values.values()}) > 1:
             listed = ", ".join(f"{value!r} for {label}" for label, value in values.items())
             raise ValueError(f"{key} is {listed}: no fair comparison; pass --{key}=VALUE for all")
+
+
+def _counts(data, field: str, counter: dict[int, int]) -> pd.Series:
+    """How often each id of a field occurs, by the data set's own ids."""
+    ids = np.fromiter(counter, dtype=np.int64)
+    return pd.Series([counter[number] for number in ids], index=data.id2token(field, ids).astype(str))
 
 
 def _finished(runs: Path) -> dict[tuple, dict]:
@@ -234,5 +246,9 @@ def _finished(runs: Path) -> dict[tuple, dict]:
 
 def _run_alone(model: str, dataset: str, files: list[str] | None, settings: dict) -> None:
     """One run in a fresh process: its peak memory and its log are its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    quiet = {
+        "initializer": warnings.filterwarnings,
+        "initargs": ("ignore", "", FutureWarning),
+    }  # RecBole's old spellings
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), **quiet) as process:
         process.submit(run, model, dataset, files, settings).result()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_echomamba import report
-from recbole_echomamba.comparison import Comparison, Difference, differences
+from recbole_echomamba.comparison import Comparison, Difference, differences, has_own_loss
 from recbole_echomamba.host.files import write_text, write_whole
 from recbole_echomamba.report import Table
 
@@ -38,7 +38,7 @@ def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -
         ),
         "history": (
             hit_rate_by(comparison, k, "history"),
-            f"Hit@{k} by length of the history the model sees; bars are standard errors over users.",
+            f"Hit@{k} by number of interactions before the target; bars are standard errors over users.",
         ),
         "popularity": (
             hit_rate_by(comparison, k, "popularity"),
@@ -111,9 +111,9 @@ def metrics_note(comparison: Comparison) -> str:
     """What all rows have in common."""
     first, config = comparison.first, next(iter(comparison.configs.values()))
     seeds = ", ".join(str(result["seed"]) for result in next(iter(comparison.results.values())))
-    no_choice = [label for label, c in comparison.configs.items() if c["loss_type"] is None]
+    no_choice = [label for label, c in comparison.configs.items() if has_own_loss(c)]
     losses = f"; a loss of their own: {', '.join(no_choice)}" if no_choice else ""
-    loss = next((c["loss_type"] for c in comparison.configs.values() if c["loss_type"]), "the models' own")
+    loss = next((c["loss_type"] for c in comparison.configs.values() if not has_own_loss(c)), "none")
     return (
         f"The same for every row: data {comparison.dataset} (sha256 {first['data_hash'][:10]}), split "
         f"{config['eval_args']['split']} in time order, all items ranked, at most {config['MAX_ITEM_LIST_LENGTH']} items of "
@@ -200,6 +200,7 @@ def hit_rate_by(comparison: Comparison, k: int, column: str):
     for number, label in enumerate(comparison.results):
         ranks = comparison.ranks(label)
         ranks["popularity"] = ranks["item"].map(comparison.popularity)
+        ranks["history"] = ranks["user"].map(comparison.activity) - 1  # beyond the slots a model sees, too
         targets = (ranks["rank"] <= k).groupby([ranks["user"], ranks["item"]]).mean()
         values = ranks.groupby(["user", "item"])[column].first().astype(int)
         groups, names = grouped(values.to_numpy())
@@ -208,7 +209,7 @@ def hit_rate_by(comparison: Comparison, k: int, column: str):
         axes.errorbar(places, rate["mean"], rate["sem"].fillna(0), fmt="o-", linewidth=0.8, capsize=3, label=label)
     sizes = pd.Series(groups).value_counts()
     axes.set_xticks(range(len(names)), [f"{name}\n({sizes[i]:,} targets)" for i, name in enumerate(names)])
-    xlabel = {"history": "items in the history", "popularity": "interactions of the target item"}[column]
+    xlabel = {"history": "interactions before the target", "popularity": "interactions of the target item"}[column]
     axes.set(xlabel=xlabel, ylabel=f"Hit@{k}", ylim=(0, None))
     axes.grid(alpha=0.3, axis="y")
     axes.legend()

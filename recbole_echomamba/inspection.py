@@ -69,7 +69,9 @@ FILTER_NOTE = (
     "A filter multiplies the spectrum of every channel along the slots of the history by learned complex weights. Frequency "
     "counts periods per window: 0 is the mean of all slots, the last a change from each slot to the next."
 )
-FILTER_CAPTION = "Left: magnitude of the filter by frequency and channel, channels sorted by total magnitude. Right: quartiles over channels."
+FILTER_CAPTION = (
+    "Left: magnitude by frequency and channel, channels sorted by their sum. Right: quartiles over channels."
+)
 MEMORY_NOTE = (
     "Mamba chooses a step size delta for every item and channel; a state with decay A forgets by exp(-delta |A|) per item "
     f"and so remembers about 1 / (delta |A|) items. Measured on real items of at least {TOKENS:,} validation tokens, or all."
