@@ -100,7 +100,7 @@ def test_only_candidates_are_recommended(mamba):
 @pytest.mark.parametrize("asked", ["users", "items", "history"])
 def test_unknown_ids_are_named_or_skipped_and_listed(mamba, asked, caplog):
     known = ["u1"] if asked == "users" else ["i1"]
-    with pytest.raises(ValueError, match="nobody, nothing.*--skip-unknown"):
+    with pytest.raises(ValueError, match=r"nobody, nothing.*--skip-unknown"):
         recommend(mamba, **{asked: [*known, "nobody", "nothing"]})
     table = recommend(mamba, **{asked: [*known, "nobody"]}, skip_unknown=True)
     assert len(table)
@@ -114,7 +114,7 @@ def test_the_padding_token_is_no_item(mamba):
 
 @pytest.mark.parametrize("asked", [{"users": []}, {"history": []}, {"topk": 0}])
 def test_nothing_to_do_is_an_error(mamba, asked):
-    with pytest.raises(ValueError, match="no user|no known item|at least 1"):
+    with pytest.raises(ValueError, match=r"no user|no known item|at least 1"):
         recommend(mamba, **asked)
 
 
