@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -251,4 +252,8 @@ def _run_alone(model: str, dataset: str, files: list[str] | None, settings: dict
         "initargs": ("ignore", "", FutureWarning),
     }  # RecBole's old spellings
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), **quiet) as process:
-        process.submit(run, model, dataset, files, settings).result()
+        try:
+            process.submit(run, model, dataset, files, settings).result()
+        except BrokenProcessPool:
+            which = f"{model}, seed {settings['seed']}"
+            raise ChildProcessError(f"{which}: its process was ended from outside; was memory short?") from None

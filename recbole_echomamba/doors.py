@@ -69,8 +69,10 @@ def tune_parser() -> argparse.ArgumentParser:
     parser.add_argument("--display_file", help="the plot of the trials; OUT/trials.png by default")
     parser.add_argument("--tool", default="Hyperopt", choices=("Hyperopt", "Ray"))
     parser.add_argument("--algo", default="exhaustive", choices=("exhaustive", "random", "bayes"), help="of Hyperopt")
-    parser.add_argument("--max_evals", type=int, default=10, help="trials; an exhaustive search makes all")
-    parser.add_argument("--early_stop", type=int, default=10, help="stop after as many trials that improve nothing")
+    parser.add_argument("--max_evals", type=int, default=10, help="trials; exhaustive: every combination")
+    parser.add_argument(
+        "--early_stop", type=int, default=10, help="Hyperopt stops after as many trials without a better one"
+    )
     parser.add_argument("--out", help="folder of the search; tuning/MODEL-DATASET by default")
     parser.add_argument("--resume", action="store_true", help="go on with the search in that folder")
     parser.add_argument("--ray-address", help="of a Ray cluster that is running; one is started here by default")
