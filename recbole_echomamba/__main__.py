@@ -8,7 +8,7 @@ import sys
 import warnings
 
 from recbole_echomamba import doors
-from recbole_echomamba.doors import settings_from
+from recbole_echomamba.doors import settings_from, table
 
 USAGE = """%(prog)s --model=NAME --dataset=NAME [--key=value ...]
 
@@ -41,25 +41,6 @@ def run_door(arguments: list[str]) -> None:
     processes = {key: getattr(known, key) for key in ("nproc", "world_size", "ip", "port", "group_offset")}
     result = run(known.model, known.dataset, files, settings, result_file=known.result_file, **processes)
     print(table(result))
-
-
-def table(result: dict) -> str:
-    """The metrics of a result, best validation beside test, and where the run is kept."""
-    from texttable import Texttable
-
-    rows = [["metric", "best valid", "test"]]
-    rows += [[name, result["best_valid_result"].get(name, ""), value] for name, value in result["test_result"].items()]
-    drawn = Texttable()
-    drawn.set_deco(Texttable.HEADER)
-    drawn.set_cols_dtype(["t", "t", "t"])
-    drawn.set_cols_align(["l", "r", "r"])
-    drawn.add_rows([[str(cell) for cell in row] for row in rows])
-    head = f"{result['model']} on {result['dataset']}, seed {result['seed']}, settings {result['config_hash']}"
-    return (
-        f"\n{head}: best epoch {result['best_epoch']} of {result['epochs']}, "
-        f"{result['seconds_per_epoch']:.1f} s an epoch, {result['users_per_second']:.0f} users/s tested\n"
-        f"{drawn.draw()}\nkept in {result['run_directory']}"
-    )
 
 
 DOORS = {"run": run_door, **doors.DOORS}

@@ -49,20 +49,26 @@ class Comparison:
     Attributes:
         results: the contents of every ``result.json``, a list per label with one entry per seed.
         configs: the settings per label. baseline: the label all others are tested against, ``None`` for a single row.
-        popularity: how often an item (its own id) occurs outside the test targets. activity: a user's interactions.
+        item_counts, user_counts: interactions of every item and user, by their own ids.
     """
 
     dataset: str
     results: dict[str, list[dict]]
     configs: dict[str, Config]
     baseline: str | None
-    popularity: pd.Series
-    activity: pd.Series
+    item_counts: pd.Series
+    user_counts: pd.Series
 
     @property
     def first(self) -> dict:
         """Any result: for what is the same in all of them."""
         return next(iter(self.results.values()))[0]
+
+    @property
+    def popularity(self) -> pd.Series:
+        """How often an item occurs outside the test targets, by its own id."""
+        tested = self.ranks(next(iter(self.results))).drop_duplicates(["user", "item"])["item"].value_counts()
+        return self.item_counts.sub(tested, fill_value=0).astype(int)
 
     def ranks(self, label: str) -> pd.DataFrame:
         """``user, item, rank, history`` of every test target, once per seed."""
@@ -116,6 +122,8 @@ def compare(
     Raises:
         ValueError: a model or setting is unknown, or models would differ in a setting of :data:`EQUAL`.
     """
+    if not models or not seeds:
+        raise ValueError("name at least one model and one seed")
     rows = [Contender(model) for model in models]
     rows += [Contender(models[0], name, settings) for name, settings in (variants or {}).items()]
     if len({row.label for row in rows}) < len(rows):
@@ -124,7 +132,7 @@ def compare(
     common = {**(config_dict or {}), "checkpoint_dir": str(runs)}
     settings = {row.label: {**common, **row.settings, "variant": row.variant} for row in rows}
     configs = {row.label: Config(row.model, dataset, config_file_list, settings[row.label]) for row in rows}
-    _refuse_differences(rows, configs)
+    refuse_differences(rows, configs)
     data = create_dataset(configs[rows[0].label])  # before anything is trained: it may be missing
     runs.mkdir(parents=True, exist_ok=True)
 
@@ -142,10 +150,7 @@ def compare(
 
     baseline = best_baseline({row.label: (row.model, results[row.label]) for row in rows})
     items, users = _counts(data, data.iid_field, data.item_counter), _counts(data, data.uid_field, data.user_counter)
-    comparison = Comparison(dataset, results, configs, baseline, items, users)
-    tested = comparison.ranks(rows[0].label).drop_duplicates(["user", "item"])["item"].value_counts()
-    comparison.popularity = items.sub(tested, fill_value=0).astype(int)
-    return comparison
+    return Comparison(dataset, results, configs, baseline, items, users)
 
 
 def best_baseline(rows: dict[str, tuple[str, list[dict]]]) -> str | None:
@@ -215,7 +220,8 @@ def has_own_loss(config: Config) -> bool:
     return getattr(config.model_class, "input_type", None) is not None or config["loss_type"] is None
 
 
-def _refuse_differences(rows: list[Contender], configs: dict[str, Config]) -> None:
+def refuse_differences(rows: list[Contender], configs: dict[str, Config]) -> None:
+    """Raise ValueError when rows differ in a setting of :data:`EQUAL` that is no part of a variant, or do not rank all items."""
     for row in rows:
         mode = configs[row.label]["eval_args"]["mode"]
         if set(mode.values() if isinstance(mode, dict) else [mode]) != {"full"}:

@@ -196,11 +196,11 @@ def hit_rate_by(comparison: Comparison, k: int, column: str):
     """Hit rate in groups of about equally many test targets, by ``history`` length or ``popularity`` of the target."""
     drawn = report.figure()
     axes = drawn.subplots()
-    shift = 0.6 / len(comparison.results)
+    shift, popularity = 0.6 / len(comparison.results), comparison.popularity
     for number, label in enumerate(comparison.results):
         ranks = comparison.ranks(label)
-        ranks["popularity"] = ranks["item"].map(comparison.popularity)
-        ranks["history"] = ranks["user"].map(comparison.activity) - 1  # beyond the slots a model sees, too
+        ranks["popularity"] = ranks["item"].map(popularity)
+        ranks["history"] = ranks["user"].map(comparison.user_counts) - 1  # beyond the slots a model sees, too
         targets = (ranks["rank"] <= k).groupby([ranks["user"], ranks["item"]]).mean()
         values = ranks.groupby(["user", "item"])[column].first().astype(int)
         groups, names = grouped(values.to_numpy())

@@ -26,6 +26,25 @@ def names_from(text: str | None) -> list[str]:
     return (text or "").replace(",", " ").split()
 
 
+def table(result: dict) -> str:
+    """The metrics of a result, best validation beside test, and where the run is kept."""
+    from texttable import Texttable
+
+    rows = [["metric", "best valid", "test"]]
+    rows += [[name, result["best_valid_result"].get(name, ""), value] for name, value in result["test_result"].items()]
+    drawn = Texttable()
+    drawn.set_deco(Texttable.HEADER)
+    drawn.set_cols_dtype(["t", "t", "t"])
+    drawn.set_cols_align(["l", "r", "r"])
+    drawn.add_rows([[str(cell) for cell in row] for row in rows])
+    head = f"{result['model']} on {result['dataset']}, seed {result['seed']}, settings {result['config_hash']}"
+    return (
+        f"\n{head}: best epoch {result['best_epoch']} of {result['epochs']}, "
+        f"{result['seconds_per_epoch']:.1f} s an epoch, {result['users_per_second']:.0f} users/s tested\n"
+        f"{drawn.draw()}\nkept in {result['run_directory']}"
+    )
+
+
 def compare_parser() -> argparse.ArgumentParser:
     """Models, seeds and where the report goes."""
     parser = _parser("run_compare.py", "Compare models on the same data, split, loss and budget.")
@@ -61,8 +80,8 @@ def compare_door(arguments: list[str]) -> None:
 def tune_parser() -> argparse.ArgumentParser:
     """RecBole's flags of ``run_hyper.py``, and ours."""
     parser = _parser("run_hyper.py", "Search settings of one model by validation; the best is tested once.")
-    parser.add_argument("--model", "-m", required=True)
-    parser.add_argument("--dataset", "-d", required=True)
+    parser.add_argument("--model", "-m", help="unless a config file names it")
+    parser.add_argument("--dataset", "-d", help="unless a config file names it")
     parser.add_argument("--config_files", help="YAML files, separated by spaces or commas; later ones win")
     parser.add_argument("--params_file", help="what to search; properties/hyper/MODEL.hyper by default")
     parser.add_argument("--output_file", help="the trials as Markdown; OUT/trials.md by default")
@@ -91,13 +110,11 @@ def tune_door(arguments: list[str]) -> None:
         result = tune(
             *(known.model, known.dataset, names_from(known.config_files), settings),
             params_file=known.params_file,
-            out=known.out or f"tuning/{known.model}-{known.dataset}",
+            out=known.out,
             **{key: getattr(known, key) for key in ("tool", "algo", "max_evals", "early_stop", "resume")},
             **{key: getattr(known, key) for key in ("output_file", "display_file", "ray_address")},
             **{key: getattr(known, key) for key in ("cpus_per_trial", "gpus_per_trial")},
         )
-    from recbole_echomamba.__main__ import table
-
     print(f"{table(result)}\nbest settings: run_recbole.py --config_files={result['best_file']}")
 
 

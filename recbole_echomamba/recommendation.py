@@ -57,42 +57,39 @@ def recommend(
     if topk < 1:
         raise ValueError(f"topk must be at least 1, it is {topk}")
     config, model, dataset, *_ = load_run(run, config_dict=config_dict)
-    transform = construct_transform(config)
+    title_of = _titles(config) if titles else None
     histories, item_ids = Histories(dataset), dataset.field2token_id[dataset.iid_field]
+    why = f"items, {dataset.dataset_name} does not hold them"
     allowed = torch.zeros(dataset.item_num, dtype=torch.bool)
     allowed[1:] = items is None  # 0 is the padding item
     if items is not None:
-        allowed[_internal(item_ids, items, skip_unknown, f"items, {dataset.dataset_name} does not hold them")] = True
+        allowed[_internal(item_ids, items, skip_unknown, why)] = True
+    if not allowed.any():
+        raise ValueError("there is no known item to recommend")
     if history is not None:
-        known = _internal(item_ids, history, skip_unknown, f"items, {dataset.dataset_name} does not hold them")
-        batches, total = [([UNSEEN], *histories.unseen(known))], 1
+        batches, total = [([UNSEEN], *histories.unseen(_internal(item_ids, history, skip_unknown, why)))], 1
     else:
-        ids = histories.users
-        if users is not None:
-            why = f"users, {dataset.dataset_name} does not hold two interactions of theirs"
-            ids = _internal(histories.user_ids, dict.fromkeys(users), skip_unknown, why)
-        if not len(ids):
-            raise ValueError("there is no user to recommend to")
-        step = max(1, min(config["eval_batch_size"], SCORES_AT_ONCE // dataset.item_num))
-        batches, total = histories.batches(ids, step), len(ids)
+        chosen = histories.select(users, skip_unknown)
+        batches, total = (
+            histories.batches(chosen, max(1, min(config["eval_batch_size"], SCORES_AT_ONCE // len(allowed)))),
+            len(chosen),
+        )
 
-    found = []
+    found, transform = [], construct_transform(config)
     with tqdm(total=total, unit="user", desc="recommend", disable=not config["show_progress"]) as bar, torch.no_grad():
         for names, window, seen in batches:
             scores = model.full_sort_predict(transform(dataset, window).to(config["device"]))
-            scores = scores.view(len(names), -1)[:, : dataset.item_num].float().cpu()
+            scores = scores.view(len(names), -1)[:, : len(allowed)].float().cpu()
             if torch.isnan(scores).any():
                 raise ValueError(f"{config['model']} gives NaN scores; the run in {run} did not converge")
             scores[:, ~allowed] = -torch.inf
             if exclude_seen:
                 scores[seen] = -torch.inf
-            found.append(_best(names, scores, min(topk, dataset.item_num)))
+            found.append(_best(names, scores, min(topk, len(allowed))))
             bar.update(len(names))
     table = pd.concat(found, ignore_index=True)
     table.insert(1, "item_id", dataset.id2token(dataset.iid_field, table.pop("item").to_numpy()).astype(str))
-    if titles:
-        table["title"] = table["item_id"].map(_titles(config))
-    return table
+    return table if title_of is None else table.assign(title=table["item_id"].map(title_of))
 
 
 class Histories:
@@ -113,6 +110,19 @@ class Histories:
         self.user_ids = dict(zip(dataset.id2token(dataset.uid_field, self.users), self.users, strict=True))
         self._targets = dataset.inter_feat[dataset.iid_field]
         self._suffix = dataset.config["LIST_SUFFIX"]
+
+    def select(self, users: Iterable[str] | None, skip_unknown: bool) -> np.ndarray:
+        """Internal ids of the users named, or of all; those with a single interaction are unknown, RecBole drops them."""
+        if users is None:
+            chosen, single = self.users, self.dataset.user_num - 1 - len(self.users)
+            if single:
+                logging.getLogger().warning("%d users with a single interaction are left out", single)
+        else:
+            why = f"users, {self.dataset.dataset_name} does not hold two interactions of theirs"
+            chosen = _internal(self.user_ids, dict.fromkeys(users), skip_unknown, why)
+        if not len(chosen):
+            raise ValueError("there is no user to recommend to")
+        return chosen
 
     def batches(self, users: np.ndarray, step: int):
         """``names, window, seen`` for up to ``step`` users at a time.

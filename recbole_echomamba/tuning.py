@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import sys
@@ -29,13 +30,13 @@ QUIET = {"show_progress": False, "state": "WARNING"}
 
 
 def tune(
-    model: str,
-    dataset: str,
+    model: str | None,
+    dataset: str | None,
     config_file_list: list[str] | None = None,
     config_dict: dict | None = None,
     *,
     params_file: Path | str | None = None,
-    out: Path | str = "tuning",
+    out: Path | str | None = None,
     tool: str = "Hyperopt",
     algo: str = "exhaustive",
     max_evals: int = 10,
@@ -49,10 +50,11 @@ def tune(
 ) -> dict:
     """Search, then train the best settings once more and test them: the only time the test part is looked at.
 
-    Writes ``best.yaml`` (for ``--config_files``), ``trials.csv``, ``trials.md`` and ``trials.png`` into ``out``, and keeps the
-    trials there for ``resume``.
+    Writes ``best.yaml`` (for ``--config_files``), ``trials.csv``, ``trials.md`` and ``trials.png`` into ``out``, by default
+    ``tuning/MODEL-DATASET``, and keeps the trials there for ``resume``.
 
     Args:
+        model, dataset: names, unless a config file has them. config_file_list, config_dict: of all trials, see :class:`Config`.
         params_file: the ``.hyper`` file; ours for the model by default. tool: Hyperopt or Ray.
         algo: exhaustive, random or bayes, of Hyperopt. max_evals: trials, except in an exhaustive search, which makes all.
         early_stop: Hyperopt stops after as many trials without a better one.
@@ -66,13 +68,14 @@ def tune(
         ValueError: a setting is unknown, ``out`` holds another search, or every trial failed.
         FileNotFoundError: the data or ``params_file`` is missing.
     """
+    named = Config(model, dataset, config_file_list, config_dict)
+    model, dataset = named.model, named.dataset
     space = read_space(params_file or properties_directory() / "hyper" / f"{model}.hyper")
-    out = Path(out).resolve()
+    out = Path(out or f"tuning/{model}-{dataset}").resolve()
     common = {**(config_dict or {}), "checkpoint_dir": str(out / "runs")}
-    first = {name: each.values[0] for name, each in space.items() if each.kind == "choice"}
-    config = Config(
-        model, dataset, config_file_list, {**common, **first}
-    )  # a misspelt setting ends the search before it starts
+    first = {name: each.values[0] for name, each in space.items()}  # a misspelt name ends the search before it starts
+    config = Config(model, dataset, config_file_list, {**common, **plain(first)})
+    _refuse_impossible(tool, algo, space)
     create_dataset(config)
     out.mkdir(parents=True, exist_ok=True)
     _same_search(out / "search.json", _described(config, space, tool, algo), resume)
@@ -88,7 +91,10 @@ def tune(
         search = Search(objective, space, out / "trials.jsonl", algo, max_evals, early_stop, config["seed"])
         search.run()
         trials = search.trials
-    trials = [trial for trial in trials if trial.get("best_valid_score") is not None] or _all_failed(trials)
+    failures = [trial["error"] for trial in trials if trial["best_valid_score"] is None]
+    trials = [trial for trial in trials if trial["best_valid_score"] is not None]
+    if not trials:
+        raise ValueError(f"every trial failed: {failures[-1] if failures else 'see the log above'}")
     sign = 1 if config["valid_metric_bigger"] else -1
     best = max(trials, key=lambda trial: sign * trial["best_valid_score"])
 
@@ -155,10 +161,6 @@ class Search(HyperTuning):
     def __init__(
         self, objective, space: dict[str, Range], file: Path, algo: str, max_evals: int, early_stop: int, seed: int
     ):
-        if algo == "exhaustive" and (open_ended := [name for name, each in space.items() if each.kind != "choice"]):
-            raise ValueError(
-                f"an exhaustive search needs choices, {', '.join(open_ended)} has a range; use --algo=bayes"
-            )
         self.file, self.seed, self.trials = file, seed, read_trials(file)
         self._known = {_key(trial["params"]): trial for trial in self.trials}
         self._objective = objective
@@ -236,8 +238,12 @@ def _attempt(objective, params: dict) -> dict:
         return {"best_valid_score": None, "error": str(error)}
 
 
-def _all_failed(trials: list[dict]):
-    raise ValueError(f"every trial failed, the last with: {trials[-1].get('error') if trials else 'no trial was made'}")
+def _refuse_impossible(tool: str, algo: str, space: dict[str, Range]) -> None:
+    if importlib.util.find_spec(tool.lower()) is None:
+        raise ValueError(f"{tool} is not installed; pip install 'recbole_echomamba[tune]' brings it")
+    ranges = [name for name, each in space.items() if each.kind != "choice"]
+    if tool == "Hyperopt" and algo == "exhaustive" and ranges:
+        raise ValueError(f"an exhaustive search needs choices, {', '.join(ranges)} has a range; use --algo=bayes")
 
 
 def _same_search(file: Path, described: dict, resume: bool) -> None:

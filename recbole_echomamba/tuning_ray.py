@@ -46,6 +46,7 @@ def search(
     os.environ.setdefault(
         "TUNE_GLOBAL_CHECKPOINT_S", "1"
     )  # seconds of work that a kill may cost, beside running trials
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports home unless told not to
     ray.init(address=address, ignore_reinit_error=True, include_dashboard=False if address is None else None)
     trainable = tune.with_resources(trial, {"cpu": cpus, "gpu": gpus})
     domains = {name: each.ray() for name, each in space.items()}
@@ -68,10 +69,10 @@ def search(
     results = tuner.fit()
     if results.num_terminated + results.num_errors < max_evals:
         raise KeyboardInterrupt
+    validated = [result for result in results if result.metrics and "best_valid_score" in result.metrics]
     return [
         {"params": plain(result.config), **{key: result.metrics[key] for key in KEPT}}
-        for result in results
-        if result.metrics and "best_valid_score" in result.metrics
+        for result in sorted(validated, key=lambda result: result.metrics["trial_id"])
     ]
 
 

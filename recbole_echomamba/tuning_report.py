@@ -7,9 +7,6 @@ import numpy as np
 from recbole_echomamba import report
 from recbole_echomamba.report import Table
 
-FEW = 5
-"""Numbers of so few different values are plotted like names."""
-
 
 def trials_table(trials: list[dict], best: dict) -> Table:
     """Every trial's settings and validation metrics, in the order they were made; the best is marked."""
@@ -41,12 +38,11 @@ def draw_trials(trials: list[dict], metric: str, bigger: bool):
     first.legend()
     for axes, name in zip(others, names, strict=True):
         values = [trial["params"][name] for trial in trials]
-        if all(isinstance(value, int | float) for value in values) and len(set(values)) > FEW:
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             axes.plot(values, scores, "o")
             axes.set_xscale("log" if min(values) > 0 and max(values) / min(values) > 10 else "linear")
-        else:  # one place on the axis for each value
-            order = sorted(range(len(values)), key=lambda i: (str(type(values[i])), values[i]))
-            axes.plot([_short(values[i]) for i in order], scores[order], "o")
+        else:
+            axes.plot([_short(value) for value in values], scores, "o")
         axes.set_xlabel(name)
     for axes in (first, *others):
         axes.grid(alpha=0.3)

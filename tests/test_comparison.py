@@ -136,6 +136,7 @@ BAD = {
     "unknown model": (["--models=Mamba4Rec,SASRek"], "SASRec"),
     "same twice": (["--models=Mamba4Rec,Mamba4Rec"], "twice"),
     "seed": (["--seeds=one"], "--seeds"),
+    "no seed": (["--seeds="], "one seed"),
     "variant": (["--variant=wide"], "name:key=value"),
     "unknown key": (["--variant=wide:hiden_size=3"], "hidden_size"),
     "sampled": (["--eval_args={'mode': 'uni100', 'split': {'LS': 'valid_and_test'}, 'order': 'TO'}"], "full"),
@@ -163,9 +164,9 @@ def test_a_setting_that_makes_models_unequal_is_refused(key):
         for row, value in zip(rows, values, strict=True)
     }
     with pytest.raises(ValueError, match=f"{key} is .* for SASRec, .* for GRU4Rec"):
-        comparison._refuse_differences(rows, configs)
+        comparison.refuse_differences(rows, configs)
     rows[1].settings = {key: values[1]}  # a variant is there to differ
-    comparison._refuse_differences(rows, configs)
+    comparison.refuse_differences(rows, configs)
 
 
 def test_a_variant_is_read_as_settings():
@@ -239,4 +240,4 @@ def test_popularity_and_activity_are_counted_on_the_data(data_path, finished, he
     assert set(made.popularity) == {
         USERS * 11 // 12 - USERS // 12
     }  # everyone's walk covers 11 of 12 items; one is the target
-    assert set(made.activity) == {11}
+    assert set(made.user_counts) == {11}

@@ -112,7 +112,7 @@ def test_the_padding_token_is_no_item(mamba):
         recommend(mamba, history=["i1", "[PAD]"])
 
 
-@pytest.mark.parametrize("asked", [{"users": []}, {"history": []}, {"topk": 0}])
+@pytest.mark.parametrize("asked", [{"users": []}, {"history": []}, {"items": []}, {"topk": 0}])
 def test_nothing_to_do_is_an_error(mamba, asked):
     with pytest.raises(ValueError, match=r"no user|no known item|at least 1"):
         recommend(mamba, **asked)

@@ -141,12 +141,6 @@ def test_an_exhaustive_search_tries_every_combination_once_and_survives_one_that
     assert found.best_score == pytest.approx(2.9)
 
 
-def test_an_exhaustive_search_of_a_range_is_refused(tmp_path):
-    pytest.importorskip("hyperopt")
-    with pytest.raises(ValueError, match="exhaustive search needs choices, x, y"):
-        search(tmp_path / "t.jsonl", Scores(), "exhaustive", space=OPEN)
-
-
 def test_early_stopping_survives_a_first_trial_that_fails(tmp_path):
     pytest.importorskip("hyperopt")
 
@@ -234,6 +228,25 @@ def test_bad_input_is_one_line(case, data_path, tmp_path, capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
     assert word in last
+    assert not Path("out").exists()
+
+
+def test_a_tool_that_is_not_installed_is_named(data_path, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    file = write(tmp_path, "d_state choice [4]")
+    assert (
+        main(["tune", "--model=Mamba4Rec", "--dataset=cycle", f"--params_file={file}", *flags(data_path, "out")]) == 1
+    )
+    assert "Hyperopt is not installed; pip install" in capsys.readouterr().err
+
+
+def test_model_and_data_set_may_stand_in_a_config_file(data_path, tmp_path, capsys):
+    pytest.importorskip("hyperopt")
+    (tmp_path / "mine.yaml").write_text("model: Mamba4Rec\ndataset: cycle\n")
+    file = write(tmp_path, "learning_rate choice [0.02]\n")
+    command = ["tune", f"--config_files={tmp_path / 'mine.yaml'}", f"--params_file={file}"]
+    assert main([*command, *flags(data_path, tmp_path / "out")]) == 0
+    assert "Mamba4Rec on cycle" in capsys.readouterr().out
 
 
 def test_ray_searches_and_goes_on_from_its_folder(data_path, tmp_path, capsys):
