@@ -16,13 +16,13 @@ import torch
 from recbole.data.transform import construct_transform
 from recbole.utils import get_flops, init_logger, init_seed
 
-from recbole_echomamba import models
 from recbole_echomamba.host import checkpoint
 from recbole_echomamba.host.config import WITHOUT_EFFECT, Config
 from recbole_echomamba.host.dataset import create_dataset, data_preparation
 from recbole_echomamba.host.files import write_text, write_whole
 from recbole_echomamba.host.registry import get_model
 from recbole_echomamba.host.trainer import Trainer
+from recbole_echomamba.models import RECOMMENDERS
 
 
 def run(
@@ -129,7 +129,7 @@ def _run(config, saved, result_file, resume) -> dict:
     init_seed(config["seed"] + rank, config["reproducibility"])
     model = config.model_class(config, loaders[0].dataset).to(config["device"])
     logger.info(model)
-    if config.model not in models.__all__:
+    if config.model not in RECOMMENDERS:
         # RecBole's hooks miss operations called without a module, so ours would be undercounted. Its own models are
         # counted because the count draws from the generators: without it their numbers would not be RecBole's.
         logger.info("FLOPs: %s", get_flops(model, dataset, config["device"], logger, construct_transform(config)))

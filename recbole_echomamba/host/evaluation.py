@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from recbole.evaluator import Collector
+from recbole.evaluator.collector import DataStruct
 
 PER_USER = ("rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.label")
 """The entries of RecBole's struct that have a row per user."""
@@ -47,10 +48,15 @@ class RankCollector(Collector):
 
     def get_data_struct(self):
         """What the metrics are computed from; of several processes, the users of all, so that sums are over users."""
-        struct = super().get_data_struct()
+        # RecBole's own code moves numbers to the CPU as if they were tensors, and fails for ItemCoverage and its like
+        struct = DataStruct()
+        for key, value in self.data_struct._data_dict.items():
+            struct.set(key, value.cpu() if isinstance(value, torch.Tensor) else value)
+        for key in PER_USER:
+            self.data_struct._data_dict.pop(key, None)
         if self.config["single_spec"]:
             return struct
-        own = {key: struct.get(key).cpu() for key in PER_USER if key in struct}
+        own = {key: struct.get(key) for key in PER_USER if key in struct}
         for key, parts in _of_all(own).items():
             struct.set(key, torch.cat(parts))
         columns = _of_all({name: torch.cat(kept) for name, kept in self._columns.items() if kept})

@@ -18,7 +18,7 @@ from tests.conftest import write_inter
 
 SMALL = {
     "MAX_ITEM_LIST_LENGTH": 10,
-    "user_inter_num_interval": "[400,inf)",
+    "user_inter_num_interval": "[200,inf)",
     "item_inter_num_interval": "[5,inf)",
     "hidden_size": 8,
     "inner_size": 8,
