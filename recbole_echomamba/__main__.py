@@ -27,6 +27,7 @@ def run_parser() -> argparse.ArgumentParser:
     parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
     parser.add_argument("--result_file", help="write the result there too, as JSON")
+    parser.add_argument("--resume", metavar="DIR", help="go on with a run that was interrupted, or with more --epochs")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -39,8 +40,11 @@ def run_door(arguments: list[str]) -> None:
 
     files = known.config_files.replace(",", " ").split() if known.config_files else None
     processes = {key: getattr(known, key) for key in ("nproc", "world_size", "ip", "port", "group_offset")}
-    result = run(known.model, known.dataset, files, settings, result_file=known.result_file, **processes)
-    print(table(result))
+    result = run(
+        known.model, known.dataset, files, settings, result_file=known.result_file, resume=known.resume, **processes
+    )
+    if result:  # of several processes, the first has it
+        print(table(result))
 
 
 DOORS = {"run": run_door, **doors.DOORS}
@@ -55,8 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*GradScaler.*", category=FutureWarning)  # RecBole's spelling
     try:
         DOORS[arguments[0]](arguments[1:])
-    except KeyboardInterrupt as interrupt:
-        print(": ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(str(stopped) or "interrupted", file=sys.stderr)
         return 130
     except Exception as error:
         if "--debug" in arguments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import warnings
@@ -16,6 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from recbole_echomamba.experiment import run
+from recbole_echomamba.host import checkpoint
 from recbole_echomamba.host.config import Config, parse_value
 from recbole_echomamba.host.dataset import atomic_files, create_dataset
 from recbole_echomamba.host.files import sha256
@@ -112,7 +114,8 @@ def compare(
 ) -> Comparison:
     """Run every model with every seed, each in a process of its own, and gather the results.
 
-    A run whose result lies in ``out/runs`` already, with the same settings, data and seed, is not run again.
+    A run whose result lies in ``out/runs`` already, with the same settings, data and seed, is not run again; one that was
+    interrupted goes on after its last whole epoch.
 
     Args:
         models: names; the first one is under test, the others are its baselines.
@@ -144,7 +147,15 @@ def compare(
             key = (configs[row.label].hash, data_hashes[row.label], seed)
             result = _finished(runs).get(key)
             if result is None:
-                _run_alone(row.model, dataset, config_file_list, {**settings[row.label], "seed": seed})
+                begun = _unfinished(runs, *key)
+                own = {**settings[row.label], "seed": seed}
+                anew = {
+                    "model": row.model,
+                    "dataset": dataset,
+                    "config_file_list": config_file_list,
+                    "config_dict": own,
+                }
+                _run_alone(f"{row.label}, seed {seed}", **({"resume": begun} if begun else anew))
                 result = _finished(runs)[key]
             results[row.label].append(result)
 
@@ -244,14 +255,24 @@ def _counts(data, field: str, counter: dict[int, int]) -> pd.Series:
 def _finished(runs: Path) -> dict[tuple, dict]:
     """The results under a folder by settings, data and seed; of equal ones the latest."""
     found = {}
-    for file in sorted(runs.glob("*/result.json")):
+    for file in sorted(runs.glob(f"*/{checkpoint.RESULT}")):
         result = json.loads(file.read_text(encoding="utf-8"))
         key = (result["config_hash"], result["data_hash"], result["seed"])
         found[key] = {**result, "run_directory": str(file.parent)}
     return found
 
 
-def _run_alone(model: str, dataset: str, files: list[str] | None, settings: dict) -> None:
+def _unfinished(runs: Path, config_hash: str, data_hash: str, seed: int) -> Path | None:
+    """A run directory that can be gone on with."""
+    for directory in sorted(runs.glob(f"*-s{seed}-{config_hash}*"), reverse=True):
+        with contextlib.suppress(ValueError, FileNotFoundError):  # a state that is damaged or was never written
+            state = checkpoint.load_state(directory / checkpoint.STATE, "cpu")
+            if state["data_hash"] == data_hash and not (directory / checkpoint.RESULT).exists():
+                return directory
+    return None
+
+
+def _run_alone(name: str, **arguments) -> None:
     """One run in a fresh process: its peak memory and its log are its own."""
     quiet = {
         "initializer": warnings.filterwarnings,
@@ -259,7 +280,6 @@ def _run_alone(model: str, dataset: str, files: list[str] | None, settings: dict
     }  # RecBole's old spellings
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), **quiet) as process:
         try:
-            process.submit(run, model, dataset, files, settings).result()
+            process.submit(run, **arguments).result()
         except BrokenProcessPool:
-            which = f"{model}, seed {settings['seed']}"
-            raise ChildProcessError(f"{which}: its process was ended from outside; was memory short?") from None
+            raise ChildProcessError(f"{name}: its process was ended from outside; was memory short?") from None

@@ -72,7 +72,7 @@ def compare_door(arguments: list[str]) -> None:
         raise ValueError(f"--seeds are whole numbers separated by commas, not {known.seeds!r}")
     seeds = [int(seed) for seed in names_from(known.seeds)]
     files = names_from(known.config_files)
-    with _goes_on("give the same command again: finished runs are not repeated"):
+    with _goes_on("interrupted; give the same command again to go on: finished runs are not repeated"):
         comparison = compare(names_from(known.models), known.dataset, seeds, variants, files, settings, out)
     print(f"\n{metrics_table(comparison).markdown()}\n{write_report(comparison, out, known.latex)}")
 
@@ -106,7 +106,7 @@ def tune_door(arguments: list[str]) -> None:
     settings = settings_from(rest)
     from recbole_echomamba.tuning import tune
 
-    with _goes_on("give the same command with --resume to go on: finished trials are not repeated"):
+    with _goes_on("interrupted; give the same command with --resume to go on: finished trials are not repeated"):
         result = tune(
             *(known.model, known.dataset, names_from(known.config_files), settings),
             params_file=known.params_file,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import resource
 import sys
@@ -15,13 +16,13 @@ import torch
 from recbole.data.transform import construct_transform
 from recbole.utils import get_flops, init_logger, init_seed
 
-from recbole_echomamba import models
 from recbole_echomamba.host import checkpoint
-from recbole_echomamba.host.config import Config
-from recbole_echomamba.host.dataset import atomic_files, create_dataset, data_preparation
-from recbole_echomamba.host.files import sha256, write_text, write_whole
+from recbole_echomamba.host.config import WITHOUT_EFFECT, Config
+from recbole_echomamba.host.dataset import create_dataset, data_preparation
+from recbole_echomamba.host.files import write_text, write_whole
 from recbole_echomamba.host.registry import get_model
 from recbole_echomamba.host.trainer import Trainer
+from recbole_echomamba.models import RECOMMENDERS
 
 
 def run(
@@ -36,40 +37,87 @@ def run(
     port="5678",
     group_offset=0,
     result_file=None,
+    resume=None,
 ) -> dict:
     """Train, validate and test one model; RecBole's ``run`` for every sequential model.
 
     Args:
         model: a name or a class. dataset: a name. config_file_list, config_dict: settings, see :class:`Config`.
         saved: keep a run directory and test its best epoch; otherwise test the last epoch, as RecBole does.
-        nproc, world_size, ip, port, group_offset: processes here, in all, and where they meet.
+        nproc, world_size, ip, port, group_offset: processes here, in all, and where they meet; under ``torchrun`` its own.
         result_file: where to write the result as JSON, besides the run directory's ``result.json``.
+        resume: a run directory to go on with, under its own settings; ``config_dict`` may raise ``epochs`` and
+            ``stopping_step`` and change what has no effect on the result, such as ``show_progress``.
 
     Returns:
         RecBole's ``best_valid_score, valid_score_bigger, best_valid_result, test_result``, and what ``result.json`` holds.
+        With ``train_on: all`` nothing is validated or tested and both results are empty.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM came during training; the message says how to go on.
+        ValueError, FileNotFoundError: settings, data or a run directory that will not do; one line says why.
     """
+    config_dict = dict(config_dict or {})
+    if resume is not None:
+        model, dataset, config_dict = _continued(resume, model, dataset, config_file_list, config_dict)
+        config_file_list = None
+    rest = (saved, result_file, resume)
+    if torch.distributed.is_torchelastic_launched():
+        return _run_here(model, dataset, config_file_list, {**config_dict, **_torchrun()}, *rest)
     if nproc == 1 and world_size <= 0:
-        return _run_here(model, dataset, config_file_list, config_dict, saved, result_file)
+        return _run_here(model, dataset, config_file_list, config_dict, *rest)
     processes = {"nproc": nproc, "ip": ip, "port": port, "offset": group_offset}
     processes["world_size"] = world_size if world_size > 0 else nproc
     context = torch.multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
-    args = (model, dataset, config_file_list, {**(config_dict or {}), **processes}, saved, result_file, queue)
+    args = (model, dataset, config_file_list, {**config_dict, **processes}, rest, queue)
     torch.multiprocessing.spawn(_run_rank, args=args, nprocs=nproc, join=True)
     return {} if queue.empty() else queue.get()
 
 
-def _run_rank(rank, model, dataset, config_file_list, config_dict, saved, result_file, queue):
-    result = _run_here(model, dataset, config_file_list, {**config_dict, "local_rank": rank}, saved, result_file)
+MAY_CHANGE = {"epochs", "stopping_step"}
+"""Settings that only decide how long a run goes on."""
+
+
+def _continued(directory, model, dataset, config_file_list, config_dict):
+    """The settings of a run that goes on; ValueError when others are asked for."""
+    kept = checkpoint.read_settings(directory)
+    own_model, own_dataset = kept.pop("model"), kept.pop("dataset")
+    asked = {**config_dict, **({"config_files": config_file_list} if config_file_list else {})}
+    fixed = [key for key in asked if key not in MAY_CHANGE | WITHOUT_EFFECT or key == "seed"]
+    if fixed:
+        allowed = " and ".join(sorted(MAY_CHANGE))
+        raise ValueError(f"{directory} goes on with its own settings: {allowed} can change, {fixed[0]} cannot")
+    for given, own in ((model, own_model), (dataset, own_dataset)):
+        if isinstance(given, str) and given != own:
+            raise ValueError(f"{directory} is a run of {own_model} on {own_dataset}, not of {given}")
+    return model or own_model, own_dataset, {**kept, **config_dict}
+
+
+def _torchrun() -> dict:
+    """The settings of this process under ``torchrun``, from the environment it sets."""
+    rank, local_rank, processes = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+    return {"local_rank": local_rank, "offset": rank - local_rank, "world_size": processes, "nproc": processes}
+
+
+def _run_rank(rank, model, dataset, config_file_list, config_dict, rest, queue):
+    result = _run_here(model, dataset, config_file_list, {**config_dict, "local_rank": rank}, *rest)
     if rank == 0:
         queue.put(result)
-    torch.distributed.destroy_process_group()
 
 
-def _run_here(model, dataset, config_file_list, config_dict, saved, result_file) -> dict:
+def _run_here(model, dataset, config_file_list, config_dict, saved, result_file, resume) -> dict:
     if result_file and not Path(result_file).resolve().parent.is_dir():
         raise FileNotFoundError(f"--result_file: there is no folder {Path(result_file).resolve().parent}")
     config = Config(model, dataset, config_file_list, config_dict)
+    try:
+        return _run(config, saved, result_file, resume)
+    finally:
+        if not config["single_spec"]:
+            torch.distributed.destroy_process_group()
+
+
+def _run(config, saved, result_file, resume) -> dict:
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
     init_logger(config)
@@ -77,25 +125,37 @@ def _run_here(model, dataset, config_file_list, config_dict, saved, result_file)
     logger.info(config)
     logger.info(dataset)
     loaders = data_preparation(config, dataset)
-    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    rank = 0 if config["single_spec"] else torch.distributed.get_rank()
+    init_seed(config["seed"] + rank, config["reproducibility"])
     model = config.model_class(config, loaders[0].dataset).to(config["device"])
     logger.info(model)
-    if config.model not in models.__all__:
+    if config.model not in RECOMMENDERS:
         # RecBole's hooks miss operations called without a module, so ours would be undercounted. Its own models are
         # counted because the count draws from the generators: without it their numbers would not be RecBole's.
         logger.info("FLOPs: %s", get_flops(model, dataset, config["device"], logger, construct_transform(config)))
     trainer = Trainer(config, model)
-    result = _train_and_test(config, trainer, loaders, saved)
-    if trainer.leads:
-        _write_result(result, trainer, dataset, result_file, saved)
+    if not config["single_spec"]:
+        each, processes = loaders[0].step, config["world_size"]
+        logger.info("%d processes: %d samples a step, %d in each", processes, each * processes, each)
+    try:
+        if resume is not None:
+            trainer.resume(resume)
+            if trainer.leads:
+                checkpoint.write_settings(Path(resume), config)
+        result = _train_and_test(config, trainer, loaders, saved)
+        if trainer.leads:
+            _write_result(result, trainer, dataset, result_file, saved)
+    finally:
+        trainer.release()
     return result
 
 
 def _train_and_test(config, trainer: Trainer, loaders, saved: bool) -> dict:
     train, valid, test = loaders
     progress = config["show_progress"]
-    best_score, best_valid = trainer.fit(train, valid, saved=saved, show_progress=progress)
-    tested = trainer.evaluate(test, load_best_model=saved, show_progress=progress)
+    everything = config["train_on"] == "all"
+    best_score, best_valid = trainer.fit(train, None if everything else valid, saved=saved, show_progress=progress)
+    tested = {} if everything else trainer.evaluate(test, load_best_model=saved, show_progress=progress)
     epochs = trainer.history
     return {
         "model": config["model"],
@@ -104,8 +164,8 @@ def _train_and_test(config, trainer: Trainer, loaders, saved: bool) -> dict:
         "seed": config["seed"],
         "config": config.settings,
         "config_hash": config.hash,
-        "data_hash": sha256(*atomic_files(config)),
-        "best_valid_score": float(best_score),
+        "data_hash": trainer.data_hash,
+        "best_valid_score": float(best_score) if best_valid else None,
         "valid_score_bigger": config["valid_metric_bigger"],
         "best_valid_result": {k: float(v) for k, v in (best_valid or {}).items()},
         "test_result": {k: float(v) for k, v in tested.items()},
@@ -127,7 +187,7 @@ def _write_result(result: dict, trainer: Trainer, dataset, result_file, saved: b
         ranks = trainer.eval_collector.ranks()
         if len(ranks["rank"]):
             _write_ranks(trainer.run_directory / "test_ranks.parquet", ranks, dataset)
-        write_text(trainer.run_directory / "result.json", text)
+        write_text(trainer.run_directory / checkpoint.RESULT, text)
     if result_file:
         write_text(result_file, text)
 

@@ -1,6 +1,9 @@
 """Shared by all tests: a data set every model must learn, small settings, a folder of their own for what runs leave behind."""
 
+import os
 import random
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small wait longer for threads than they compute
 
 import pytest
 import torch

@@ -22,9 +22,9 @@ def here(monkeypatch):
     """Runs in this process, which is faster; returns the list of those made."""
     made = []
 
-    def alone(model, dataset, files, settings):
-        made.append((model, settings["variant"], settings["seed"]))
-        run(model, dataset, files, settings)
+    def alone(name, **arguments):
+        made.append((name, *arguments))
+        run(**arguments)
 
     monkeypatch.setattr(comparison, "_run_alone", alone)
     return made
@@ -42,7 +42,7 @@ def finished(data_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(comparison, "_run_alone", run)
+        patch.setattr(comparison, "_run_alone", lambda name, **arguments: run(**arguments))
         assert main(arguments(data_path, folder / "out")) == 0
     return folder / "out"
 
@@ -109,8 +109,16 @@ def test_a_killed_comparison_goes_on_with_what_is_missing(data_path, out, here):
     (killed,) = (out / "runs").glob("SASRec-*-s2-*")
     (killed / "result.json").unlink()
     assert main(arguments(data_path, out)) == 0
-    assert here == [("SASRec", None, 2)]
+    assert here == [("SASRec, seed 2", "resume")]
     assert (out / "summary.csv").read_text() == before
+
+
+def test_a_run_that_has_kept_nothing_yet_or_of_other_data_starts_again(data_path, out, here, tmp_path):
+    (killed,) = (out / "runs").glob("SASRec-*-s2-*")
+    (killed / "result.json").unlink()
+    (killed / "training_state.pt").unlink()
+    assert main(arguments(data_path, out)) == 0
+    assert [name for name, *how in here if "resume" not in how] == ["SASRec, seed 2"]
 
 
 def test_other_settings_and_other_data_are_run_anew(data_path, out, here, tmp_path):

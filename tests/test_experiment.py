@@ -28,7 +28,13 @@ def test_a_run_leaves_a_directory_that_says_what_was_done(finished):
     assert directory.name.startswith("EchoMamba4Rec-cycle-")
     assert directory.name.endswith(f"-s2020-{finished['config_hash']}")
     names = {file.name for file in directory.iterdir()}
-    assert names == {"config.yaml", "model.safetensors", "training_state.pt", "test_ranks.parquet", "result.json"}
+    assert names - {".lock"} == {
+        "config.yaml",
+        "model.safetensors",
+        "training_state.pt",
+        "test_ranks.parquet",
+        "result.json",
+    }
     result = json.loads((directory / "result.json").read_text())
     assert set(result) == RESULT_KEYS
     assert result["test_result"] == finished["test_result"]

@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from recbole_echomamba.host.files import write_text, write_whole
 
-CONFIG, WEIGHTS, STATE = "config.yaml", "model.safetensors", "training_state.pt"
+CONFIG, WEIGHTS, STATE, RESULT = "config.yaml", "model.safetensors", "training_state.pt", "result.json"
+LOCK = ".lock"
 
 
 def new_run_directory(config) -> Path:
@@ -31,10 +33,15 @@ def new_run_directory(config) -> Path:
             directory.mkdir(parents=True)
         except FileExistsError:
             continue
-        settings = {"model": config["model"], "dataset": config["dataset"], **config.settings}
-        write_text(directory / CONFIG, yaml.safe_dump(_plain(settings), sort_keys=False))
+        write_settings(directory, config)
         return directory
     raise FileExistsError(f"{directory} and 98 like it exist already")
+
+
+def write_settings(directory: Path, config) -> None:
+    """Write ``config.yaml``: all that is needed to make ``config`` again."""
+    settings = {"model": config["model"], "dataset": config["dataset"], **config.settings}
+    write_text(directory / CONFIG, yaml.safe_dump(_plain(settings), sort_keys=False))
 
 
 def read_settings(directory: Path | str) -> dict:
@@ -102,6 +109,27 @@ def random_states() -> dict:
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+
+
+def restore_random_states(states: dict) -> None:
+    """Set the generators to what :func:`random_states` gave."""
+    version, keys, position = states["python"]
+    random.setstate((version, tuple(keys), position))
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states["torch"].cpu())
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+
+
+def claim(directory: Path | str) -> FileLock:
+    """Take a run directory for this process until it ends. Raises ValueError when another process writes to it."""
+    lock = FileLock(Path(directory) / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"{directory} is in use by another process; wait for it or stop it") from None
+    return lock
 
 
 def _plain(value):

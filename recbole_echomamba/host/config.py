@@ -186,7 +186,10 @@ class Config(RecBoleConfig):
             backend="nccl" if cuda else "gloo",  # RecBole asks for nccl always; a CPU has only gloo
             rank=final["local_rank"] + final["offset"],
             world_size=final["world_size"],
-            init_method=f"tcp://{final['ip']}:{final['port']}",
+            # torchrun has opened the meeting point already
+            init_method="env://"
+            if torch.distributed.is_torchelastic_launched()
+            else f"tcp://{final['ip']}:{final['port']}",
         )
         if final["local_rank"] != 0:
             final.update(state="error", show_progress=False, verbose=False)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from recbole.evaluator import Collector
+from recbole.evaluator.collector import DataStruct
+
+PER_USER = ("rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.label")
+"""The entries of RecBole's struct that have a row per user."""
 
 
 class RankCollector(Collector):
@@ -42,6 +46,31 @@ class RankCollector(Collector):
         for kept, column in zip(self._columns.values(), columns, strict=True):
             kept.append(column.cpu())
 
+    def get_data_struct(self):
+        """What the metrics are computed from; of several processes, the users of all, so that sums are over users."""
+        # RecBole's own code moves numbers to the CPU as if they were tensors, and fails for ItemCoverage and its like
+        struct = DataStruct()
+        for key, value in self.data_struct._data_dict.items():
+            struct.set(key, value.cpu() if isinstance(value, torch.Tensor) else value)
+        for key in PER_USER:
+            self.data_struct._data_dict.pop(key, None)
+        if self.config["single_spec"]:
+            return struct
+        own = {key: struct.get(key) for key in PER_USER if key in struct}
+        for key, parts in _of_all(own).items():
+            struct.set(key, torch.cat(parts))
+        columns = _of_all({name: torch.cat(kept) for name, kept in self._columns.items() if kept})
+        self._columns = {name: columns.get(name, []) for name in self._columns}
+        return struct
+
     def ranks(self) -> dict[str, np.ndarray]:
         """``user``, ``item`` (internal ids), ``rank`` (1 is best) and ``history`` (length), one entry per target."""
         return {name: torch.cat(c).numpy() if c else np.zeros(0, np.int64) for name, c in self._columns.items()}
+
+
+def _of_all(own: dict[str, torch.Tensor]) -> dict[str, list[torch.Tensor]]:
+    """Every process's tensors by name; one whose shard was empty has none."""
+    gathered = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, own)
+    names = dict.fromkeys(name for part in gathered for name in part)
+    return {name: [part[name] for part in gathered if name in part] for name in names}

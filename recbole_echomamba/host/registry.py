@@ -8,7 +8,7 @@ import torch
 from recbole.model import sequential_recommender as recbole_models
 from recbole.model.abstract_recommender import SequentialRecommender
 
-from recbole_echomamba import models as our_models
+from recbole_echomamba.models import RECOMMENDERS
 
 # Importing RecBole's models switches anomaly detection on for the whole process (sine.py), which makes every backward pass
 # of every model record a traceback per operation. Whoever wants it can switch it on after this import.
@@ -24,7 +24,7 @@ def model_names() -> list[str]:
         and issubclass(getattr(recbole_models, name), SequentialRecommender)
         and name not in ("SequentialRecommender", "S3Rec")
     }
-    return [*our_models.__all__, *sorted(theirs)]
+    return [*RECOMMENDERS, *sorted(theirs)]
 
 
 def get_model(name: str) -> type[SequentialRecommender]:
@@ -38,7 +38,7 @@ def get_model(name: str) -> type[SequentialRecommender]:
         )
     if name not in model_names():
         raise ValueError(f"there is no model {name!r}; {nearest(name, model_names())}")
-    return getattr(our_models if name in our_models.__all__ else recbole_models, name)
+    return RECOMMENDERS.get(name) or getattr(recbole_models, name)
 
 
 def nearest(word: str, known) -> str:

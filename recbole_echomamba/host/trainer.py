@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from recbole.trainer import Trainer as RecBoleTrainer
 from recbole.trainer.trainer import AbstractTrainer
 
 from recbole_echomamba.host import checkpoint
+from recbole_echomamba.host.dataset import atomic_files
 from recbole_echomamba.host.evaluation import RankCollector
+from recbole_echomamba.host.files import sha256
+from recbole_echomamba.host.interrupt import Interrupted, noticed
 from recbole_echomamba.host.memory import keep_freed_memory
 
 
@@ -43,6 +48,8 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         self.eval_collector = RankCollector(config)
         self.run_directory: Path | None = None
         self.history: list[dict] = []
+        self._resumed: dict | None = None
+        self._lock: FileLock | None = None
         self.users_per_second = 0.0
 
     @property
@@ -60,23 +67,81 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         return max(scored, key=lambda entry: (sign * entry["valid_score"], entry["epoch"]))["epoch"]
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
-        """RecBole's ``fit``; with ``saved`` the run directory is kept current after every epoch."""
+        """RecBole's ``fit``; with ``saved`` the run directory is kept current after every epoch.
+
+        The first Ctrl-C or SIGTERM ends it before the next batch by raising :class:`Interrupted`; the last whole epoch is kept.
+        """
         self._data_generator = train_data.generator
+        if saved and self.leads and self.run_directory is None:
+            self._use(checkpoint.new_run_directory(self.config))
+        if self._resumed:
+            train_data.generator.set_state(self._resumed["data_order"].cpu())
+            checkpoint.restore_random_states(self._resumed["random"])
+        if self.finished:
+            return self.best_valid_score, self.best_valid_result
+        self._saved = saved
+        with noticed() as self._stop_asked:
+            best = super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+        self._save_state()
+        return best
 
-        def after_epoch(epoch, score):
-            if saved:
-                self._save_state()
-            if callback_fn:
-                callback_fn(epoch, score)
+    @functools.cached_property
+    def data_hash(self) -> str:
+        """SHA-256 of the atomic files that are read."""
+        return sha256(*atomic_files(self.config))
 
-        return super().fit(train_data, valid_data, verbose, saved, show_progress, after_epoch)
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done or the score has stopped rising."""
+        return self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
+
+    def resume(self, directory: Path | str) -> None:
+        """Go on with the run kept in ``directory``: weights, optimiser, generators, order of the data, early stopping, history.
+
+        Raises ValueError when the directory is in use or its state is damaged, FileNotFoundError when there is none.
+        """
+        if self.leads:
+            self._use(Path(directory))
+        state = checkpoint.load_state(Path(directory) / checkpoint.STATE, self.device)
+        if state["data_hash"] != self.data_hash:
+            raise ValueError(f"the data have changed since {directory} was trained on them; start a new run")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.start_epoch = state["epoch"] + 1
+        self.cur_step, self.best_valid_score = state["cur_step"], state["best_valid_score"]
+        self.best_valid_result = state["best_valid_result"]
+        self.history = state["history"]
+        self._resumed = state
+
+    def _use(self, directory: Path) -> None:
+        self._lock = checkpoint.claim(directory)
+        self.run_directory = directory
+        self.saved_model_file = str(directory / checkpoint.WEIGHTS)
+
+    def release(self) -> None:
+        """Let other processes use the run directory."""
+        if self._lock:
+            self._lock.release()
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        loss_func = loss_func or self.model.calculate_loss
+        self._save_state()  # what the last epoch and its validation left behind
+
+        def unless_asked_to_stop(interaction):
+            if self._stop_asked():
+                raise Interrupted(self._how_to_go_on())
+            return loss_func(interaction)
+
         started = time.perf_counter()
-        loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        loss = super()._train_epoch(train_data, epoch_idx, unless_asked_to_stop, show_progress)
         total = float(sum(loss) if isinstance(loss, tuple) else loss)
         self.history.append({"epoch": epoch_idx, "train_loss": total, "seconds": time.perf_counter() - started})
         return loss
+
+    def _how_to_go_on(self) -> str:
+        if self.run_directory is None:
+            return "interrupted; nothing was to be kept"
+        return f"interrupted after {len(self.history)} epochs; go on with --resume={self.run_directory}"
 
     def _valid_epoch(self, valid_data, show_progress=False):
         score, result = super()._valid_epoch(valid_data, show_progress)
@@ -87,27 +152,30 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         """Keep the weights of the epoch that is best so far."""
         if not self.leads:
             return
-        if self.run_directory is None:
-            self.run_directory = checkpoint.new_run_directory(self.config)
-            self.saved_model_file = str(self.run_directory / checkpoint.WEIGHTS)
         checkpoint.save_weights(self.model, Path(self.saved_model_file))
         if verbose:
             self.logger.info(f"Best so far: {self.saved_model_file}")
 
     def _save_state(self):
-        if self.run_directory is None:
+        if not self.leads or not self._saved:
             return
         state = {
-            "epoch": self.history[-1]["epoch"],
+            "data_hash": self.data_hash,
+            "epoch": self.history[-1]["epoch"] if self.history else -1,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "cur_step": self.cur_step,
             "best_valid_score": float(self.best_valid_score),
+            "best_valid_result": {k: float(v) for k, v in (self.best_valid_result or {}).items()},
             "random": checkpoint.random_states(),
             "data_order": self._data_generator.get_state(),
             "history": self.history,
         }
         checkpoint.save_state(self.run_directory / checkpoint.STATE, state)
+
+    def _map_reduce(self, result, num_sample):
+        """The collector has brought all processes' users together already."""
+        return result
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         """RecBole's metrics on ``eval_data``; afterwards ``eval_collector.ranks()`` holds the rank of every target."""

@@ -98,12 +98,20 @@ class WindowedInteraction(Interaction):
         slots = torch.arange(self.slots)
         inside = slots < lengths[:, None]
         rows = (targets - lengths)[:, None] + slots
-        values = self.flat[source][torch.where(inside, rows, 0)]
+        values = self.flat[source].take(torch.where(inside, rows, 0))
         return _widened(values.masked_fill_(~inside, 0))
 
     def drop(self, column):
         """Forget a field."""
         self.fields.remove(column)
+
+    def sort(self, by, ascending=True):
+        """Order the samples by one field or by several, the first weighing most; equal ones keep their order."""
+        fields = [by] if isinstance(by, str) else list(by)
+        directions = [ascending] * len(fields) if isinstance(ascending, bool) else list(ascending)
+        for field, upward in reversed(list(zip(fields, directions, strict=True))):
+            order = np.argsort(self[field].numpy(), kind="stable")
+            self._reindex(order if upward else order[::-1].copy())
 
     def _reindex(self, index):
         part = self._part(index)

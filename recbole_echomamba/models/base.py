@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
 from recbole_echomamba.layers import DropoutNorm, Mamba
+from recbole_echomamba.ops.cross_entropy import linear_cross_entropy
 
 INITIALIZER_RANGE = 0.02
 """Standard deviation of the weights at the start, as in the authors' code of both models."""
@@ -68,7 +68,7 @@ class StateSpaceRecommender(SequentialRecommender):
         encoded = self._encode(interaction)
         target = interaction[self.POS_ITEM_ID]
         if self.loss_type == "CE":
-            return F.cross_entropy(self.score(encoded), target)
+            return linear_cross_entropy(encoded, self.item_embedding.weight, target)
         positive = (encoded * self.item_embedding(target)).sum(-1)
         negative = (encoded * self.item_embedding(interaction[self.NEG_ITEM_ID])).sum(-1)
         return self.bpr_loss(positive, negative)

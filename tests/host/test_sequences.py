@@ -18,7 +18,7 @@ from tests.conftest import write_inter
 
 SMALL = {
     "MAX_ITEM_LIST_LENGTH": 10,
-    "user_inter_num_interval": "[400,inf)",
+    "user_inter_num_interval": "[200,inf)",
     "item_inter_num_interval": "[5,inf)",
     "hidden_size": 8,
     "inner_size": 8,
@@ -319,3 +319,31 @@ def test_train_on_all_has_every_target(settings):
     train, valid, test = data_preparation(config, create_dataset(config))
     assert len(train.dataset) == 48 * 10
     assert len(valid.dataset) == len(test.dataset) == 48
+
+
+def test_samples_are_sorted_and_shuffled_as_recbole_sorts_them(settings):
+    config = Config("Mamba4Rec", "cycle", config_dict=settings)
+    ours, theirs = (kind(config) for kind in (sequences.WindowedDataset, SequentialDataset))
+    ours, theirs = (part.build() and part.inter_feat for part in (ours, theirs))
+    for by in ("item_id", ["item_id", "user_id"], ["user_id", "timestamp"]):
+        ours.sort(by)
+        theirs.sort(by)
+        assert_same_samples(theirs, ours)
+    ours.sort("item_id", ascending=False)  # where RecBole's own fails
+    assert (ours["item_id"][1:] <= ours["item_id"][:-1]).all()
+    theirs.sort("user_id")
+    ours.sort(["user_id", "timestamp"])
+    for samples in (ours, theirs):
+        torch.manual_seed(1)
+        samples.shuffle()
+    assert_same_samples(theirs, ours)
+
+
+def test_reading_a_data_set_never_fills_every_window(settings, monkeypatch):
+    def refuse(self):
+        raise AssertionError("all windows were cut out at once")
+
+    monkeypatch.setattr(WindowedInteraction, "interaction", property(refuse))
+    config = Config("EchoMamba4Rec", "cycle", config_dict=settings)
+    loaders = data_preparation(config, create_dataset(config))
+    assert all(len(list(loader)) > 0 for loader in loaders)

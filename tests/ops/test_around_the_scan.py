@@ -14,7 +14,7 @@ REVERSE = pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "rever
 
 
 def normal(*size, seed=0):
-    return torch.randn(*size, generator=torch.Generator().manual_seed(seed)).double()
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed)).double()
 
 
 def results(function, inputs, dtype=torch.float64):

@@ -1,0 +1,84 @@
+"""Several processes on one CPU: they train together, and their metrics are those of one."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from recbole_echomamba import Trainer, load_run, run
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        return taken.getsockname()[1]
+
+
+def flags(settings):
+    return [f"--{key}={value}" for key, value in settings.items()]
+
+
+def launched(how, settings, *more):
+    door = [str(ROOT / "run_recbole.py"), "--model=EchoMamba4Rec", "--dataset=cycle", "--result_file=r.json"]
+    if how == "torchrun":
+        start = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            f"--master-port={free_port()}",
+            "--nproc-per-node=2",
+            *door,
+        ]
+    else:
+        start = [sys.executable, *door, "--nproc=2", f"--port={free_port()}"]
+    done = subprocess.run([*start, *flags(settings), *more], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(Path("r.json").read_text()), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("how", ["torchrun", "nproc"])
+def test_two_processes_have_the_metrics_of_one(settings, how):
+    # 48 users in batches of 7: the shards of two processes are uneven
+    result, log = launched(how, {**settings, "eval_batch_size": 14, "learning_rate": 0.01, "metric_decimal_place": 7})
+    assert "2 processes: 64 samples a step, 32 in each" in log
+    config, model, _, _, valid, test = load_run(result["run_directory"])
+    alone = Trainer(config, model)
+    for name, loader in (("test_result", test), ("best_valid_result", valid)):
+        for metric, value in alone.evaluate(loader, load_best_model=False).items():
+            assert result[name][metric] == pytest.approx(value, abs=1e-6), metric
+    ranks = pyarrow.parquet.read_table(Path(result["run_directory"]) / "test_ranks.parquet")
+    assert sorted(ranks["user"].to_pylist()) == sorted(f"u{user}" for user in range(48))
+    alone.evaluate(test, load_best_model=False)
+    own = dict(zip(*(alone.eval_collector.ranks()[key].tolist() for key in ("user", "rank")), strict=True))
+    users = test.dataset.token2id("user_id", ranks["user"].to_pylist()).tolist()
+    assert dict(zip(users, ranks["rank"].to_pylist(), strict=True)) == own
+
+
+def test_two_processes_with_dropout_off_train_as_one(settings):
+    given = {
+        **settings,
+        "dropout_prob": 0.0,
+        "epochs": 2,
+        "shuffle": False,
+        "train_batch_size": 48,
+        "metric_decimal_place": 7,
+    }
+    one = run("EchoMamba4Rec", "cycle", config_dict=given)
+    two, _ = launched("nproc", given)
+    # 384 samples in batches of 48: each step sees the same samples, half of them in each process, in another order
+    for a, b in zip(one["history"], two["history"], strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=0.02)
+
+
+def test_a_run_of_two_processes_can_be_resumed(settings):
+    first, _ = launched("nproc", {**settings, "epochs": 1})
+    second, _ = launched("nproc", {"epochs": 2}, f"--resume={first['run_directory']}")
+    assert second["epochs"] == 2
+    assert second["run_directory"] == first["run_directory"]
+    assert second["history"][0]["train_loss"] == first["history"][0]["train_loss"]

@@ -1,0 +1,120 @@
+"""The situations RecBole tests its sequential models in, for ours: losses, negatives, evaluations, lengths, switches."""
+
+import sys
+import types
+
+import pytest
+import torch
+
+from recbole_echomamba import get_model, run
+from recbole_echomamba.host.trainer import Trainer
+
+OURS = ["EchoMamba4Rec", "Mamba4Rec"]
+UNIFORM = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
+EVALUATION = {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO", "mode": "full"}
+SITUATIONS = {
+    "bpr": {"loss_type": "BPR"},
+    "popular negatives": {"loss_type": "BPR", "train_neg_sample_args": {**UNIFORM, "distribution": "popularity"}},
+    "dynamic negatives": {
+        "loss_type": "BPR",
+        "train_neg_sample_args": {**UNIFORM, "dynamic": True, "candidate_num": 2},
+    },
+    "sampled evaluation": {"eval_args": {**EVALUATION, "mode": "uni50"}},
+    "popular evaluation": {"eval_args": {**EVALUATION, "mode": "pop50"}},
+    "ratio split": {"eval_args": {**EVALUATION, "split": {"RS": [0.8, 0.1, 0.1]}}},
+    "ratio split over all": {"eval_args": {**EVALUATION, "split": {"RS": [0.8, 0.1, 0.1]}, "group_by": None}},
+    "length three": {"MAX_ITEM_LIST_LENGTH": 3},
+    "length one": {"MAX_ITEM_LIST_LENGTH": 1},
+    "every metric": {"metrics": ["Recall", "MRR", "NDCG", "Hit", "Precision", "MAP", "ItemCoverage", "GiniIndex"]},
+    "two layers": {"num_layers": 2},
+    "one thread of workers": {"worker": 1},
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("name", OURS)
+def test_our_models_run_in_every_situation_of_recboles_tests(settings, name, situation):
+    result = run(name, "cycle", config_dict={**settings, **SITUATIONS[situation], "epochs": 1})
+    assert all(value >= 0 for value in result["test_result"].values())
+    assert result["test_result"].keys() == result["best_valid_result"].keys()
+
+
+@pytest.mark.parametrize("name", ["GRU4Rec", "SASRec", "BERT4Rec", "Caser", "NARM", "FPMC", "GRU4RecF"])
+def test_recboles_models_run_through_our_door(settings, name):
+    changed = {"n_heads": 2, "embedding_size": 16, "inner_size": 16, "epochs": 1}
+    if name == "GRU4RecF":
+        changed |= {"selected_features": ["item_id"]}
+    result = run(name, "cycle", config_dict={**settings, **changed})
+    assert 0 <= result["test_result"]["ndcg@10"] <= 1
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_mixed_precision_trains_as_well_as_full_precision(settings, name):
+    changed = {**settings, "epochs": 30, "learning_rate": 0.02, "topk": [1], "valid_metric": "NDCG@1"}
+    assert run(name, "cycle", config_dict={**changed, "enable_amp": True})["test_result"]["hit@1"] > 0.95
+
+
+def test_gradients_are_clipped(settings, monkeypatch):
+    norms = []
+    original = torch.optim.Adam.step
+
+    def step(self, *args, **kwargs):
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        norms.append(float(torch.stack([g.norm() for g in gradients]).norm()))
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    run("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 1}, saved=False)
+    free = max(norms)
+    norms.clear()
+    run(
+        "EchoMamba4Rec",
+        "cycle",
+        config_dict={**settings, "epochs": 1, "clip_grad_norm": {"max_norm": 0.01}},
+        saved=False,
+    )
+    assert max(norms) <= 0.01 * (1 + 1e-4) < free
+
+
+@pytest.mark.parametrize("learner", ["adamw", "sgd", "adagrad", "rmsprop"])
+def test_every_learner_of_recbole_trains(settings, learner):
+    result = run(
+        "EchoMamba4Rec", "cycle", config_dict={**settings, "learner": learner, "learning_rate": 0.001}, saved=False
+    )
+    losses = [entry["train_loss"] for entry in result["history"]]
+    assert losses[1] < losses[0]
+
+
+def test_weights_and_biases_gets_the_metrics(settings, monkeypatch):
+    logged, fake = [], types.ModuleType("wandb")
+    fake.run = None
+    fake.init = lambda **given: setattr(fake, "run", types.SimpleNamespace(summary={}, **given))
+    fake.define_metric = lambda *given, **named: None
+    fake.log = lambda given, **named: logged.append(given)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    run("Mamba4Rec", "cycle", config_dict={**settings, "log_wandb": True, "wandb_project": "p"}, saved=False)
+    assert {"train/train_loss", "valid/ndcg@10"} <= {name for entry in logged for name in entry}
+    assert "eval/ndcg@10" in fake.run.summary
+    assert fake.run.project == "p"
+
+
+def test_nan_losses_stop_training_with_a_clear_error(settings, monkeypatch):
+    monkeypatch.setattr(
+        get_model("Mamba4Rec"),
+        "calculate_loss",
+        lambda self, interaction: self.item_embedding.weight.sum() * float("nan"),
+    )
+    with pytest.raises(ValueError, match="nan"):
+        run("Mamba4Rec", "cycle", config_dict=settings)
+
+
+def test_a_model_class_of_ones_own_runs_and_reloads(settings):
+    from recbole_echomamba import Mamba4Rec, load_run
+
+    class Mine(Mamba4Rec):
+        pass
+
+    own = {"num_layers": 1, "d_conv": 4, "expand": 2, "dropout_prob": 0.1, "loss_type": "CE", "ssm_init": "mamba"}
+    result = run(Mine, "cycle", config_dict={**settings, **own, "last_position_shortcut": True})
+    config, model, _, _, _, test = load_run(result["run_directory"], Mine)
+    assert Trainer(config, model).evaluate(test, load_best_model=False) == result["test_result"]
