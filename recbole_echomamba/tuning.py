@@ -56,7 +56,7 @@ def tune(
     Args:
         model, dataset: names, unless a config file has them. config_file_list, config_dict: of all trials, see :class:`Config`.
         params_file: the ``.hyper`` file; ours for the model by default. tool: Hyperopt or Ray.
-        algo: exhaustive, random or bayes, of Hyperopt. max_evals: trials, except in an exhaustive search, which makes all.
+        algo: exhaustive, random or bayes, of Hyperopt. max_evals: trials; an exhaustive search takes every combination.
         early_stop: Hyperopt stops after as many trials without a better one.
         output_file, display_file: other places for ``trials.md`` and ``trials.png``.
         ray_address: of a running cluster. cpus_per_trial, gpus_per_trial: what Ray keeps free for each.
@@ -99,10 +99,9 @@ def tune(
     best = max(trials, key=lambda trial: sign * trial["best_valid_score"])
 
     write_text(out / "best.yaml", yaml.safe_dump(best["params"], sort_keys=False))
-    table = trials_table(trials, best)
+    table, head = trials_table(trials, best), f"# {model} on {dataset}: {len(trials)} trials, {tool}, by validation"
     write_text(out / "trials.csv", table.csv())
-    head = f"# {model} on {dataset}: {len(trials)} trials, {tool}, by validation {config['valid_metric']}\n\n"
-    write_text(output_file or out / "trials.md", head + table.markdown())
+    write_text(output_file or out / "trials.md", f"{head} {config['valid_metric']}\n\n{table.markdown()}")
     picture = report.png(draw_trials(trials, config["valid_metric"], config["valid_metric_bigger"]))
     write_whole(display_file or out / "trials.png", lambda file: Path(file).write_bytes(picture))
     result = run(model, dataset, config_file_list, {**common, **best["params"]})
