@@ -47,7 +47,8 @@ def search(
         "TUNE_GLOBAL_CHECKPOINT_S", "1"
     )  # seconds of work that a kill may cost, beside running trials
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports home unless told not to
-    ray.init(address=address, ignore_reinit_error=True, include_dashboard=False if address is None else None)
+    where = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    ray.init(**where, ignore_reinit_error=True)
     trainable = tune.with_resources(trial, {"cpu": cpus, "gpu": gpus})
     domains = {name: each.ray() for name, each in space.items()}
     if resume and tune.Tuner.can_restore(str(out / "ray")):
