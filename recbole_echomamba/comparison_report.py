@@ -60,13 +60,14 @@ def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -
 
 
 def metrics_table(comparison: Comparison) -> Table:
-    """Mean and standard deviation of every test metric over the seeds; the best mean of a column is marked."""
-    names = list(comparison.first["test_result"])
-    values = {label: [comparison.test_metric(label, name) for name in names] for label in comparison.results}
-    means = np.array([[value.mean() for value in row] for row in values.values()])
-    best = {(row, column + 1) for row, column in np.argwhere(means == means.max(0))} if len(means) > 1 else set()
-    rows = [[label, *(_spread(value) for value in row)] for label, row in values.items()]
-    return Table(["model", *names], rows, best)
+    """Mean and standard deviation of every test metric over the seeds, a column per label; the best means are marked."""
+    rows, best, labels = [], set(), list(comparison.results)
+    for number, name in enumerate(comparison.first["test_result"]):
+        values = [comparison.test_metric(label, name) for label in labels]
+        means = np.array([value.mean() for value in values])
+        rows.append([name, *map(_spread, values)])
+        best |= {(number, column + 1) for column in np.flatnonzero(means == means.max()) if len(labels) > 1}
+    return Table(["metric", *labels], rows, best)
 
 
 def cost_table(comparison: Comparison) -> Table:
@@ -115,7 +116,7 @@ def metrics_note(comparison: Comparison) -> str:
     losses = f"; a loss of their own: {', '.join(no_choice)}" if no_choice else ""
     loss = next((c["loss_type"] for c in comparison.configs.values() if not has_own_loss(c)), "none")
     return (
-        f"The same for every row: data {comparison.dataset} (sha256 {first['data_hash'][:10]}), split "
+        f"The same for every model: data {comparison.dataset} (sha256 {first['data_hash'][:10]}), split "
         f"{config['eval_args']['split']} in time order, all items ranked, at most {config['MAX_ITEM_LIST_LENGTH']} items of "
         f"history, loss {loss}{losses}, up to {config['epochs']} epochs with batches of {config['train_batch_size']}, stopped "
         f"after {config['stopping_step']} validations without a better {config['valid_metric']}; seeds {seeds}. "
