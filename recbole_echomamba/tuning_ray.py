@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
+from recbole_echomamba.host.files import write_text
 from recbole_echomamba.search_space import Range
 from recbole_echomamba.tuning import plain
 
@@ -26,7 +29,7 @@ def search(
     cpus: float,
     gpus: float,
 ) -> list[dict]:
-    """Random search under ASHA (Li et al., arXiv 1810.05934); the state lies in ``out/ray`` and is resumed from there.
+    """Random search under ASHA (Li et al., arXiv 1810.05934); resumed from ``out/ray``, Ray's state, and ``out/epochs``.
 
     Args:
         objective: an :class:`.tuning.Objective`. config: for the metric, the seed and the number of epochs.
@@ -38,14 +41,14 @@ def search(
     Raises KeyboardInterrupt when the search was interrupted.
     """
 
+    epochs = out / "epochs"
+    epochs.mkdir(exist_ok=True)
+
     def trial(params):
         # Ray names the GPUs of this trial there, and RecBole would overwrite it with its own setting
         objective.settings["gpu_id"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        objective(plain(params), _report)
+        replayed(objective, plain(params), epochs, _report)
 
-    os.environ.setdefault(
-        "TUNE_GLOBAL_CHECKPOINT_S", "1"
-    )  # seconds of work that a kill may cost, beside running trials
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports home unless told not to
     where = {"address": address} if address else {"address": "local", "include_dashboard": False}
     ray.init(**where, ignore_reinit_error=True)
@@ -75,6 +78,30 @@ def search(
         {"params": plain(result.config), **{key: result.metrics[key] for key in KEPT}}
         for result in sorted(validated, key=lambda result: result.metrics["trial_id"])
     ]
+
+
+def replayed(objective, params: dict, kept: Path, report) -> None:
+    """Run one trial, or report again what an earlier run of the same settings has reported.
+
+    Ray writes its state every few seconds, so that after a kill it repeats trials that had finished in between. Each epoch is
+    therefore kept in ``kept`` by the trial itself; all machines of a cluster must see that folder to gain by it.
+    """
+    file = kept / f"{hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:16]}.json"
+    before = json.loads(file.read_text()) if file.is_file() else {"epochs": [], "finished": False}
+    for standing in before["epochs"]:
+        report(standing)
+    if before["finished"]:
+        return
+    epochs: list[dict] = []
+
+    def after_epoch(standing: dict) -> None:
+        epochs.append(standing)
+        if len(epochs) > len(before["epochs"]):
+            write_text(file, json.dumps({"epochs": epochs, "finished": False}))
+            report(standing)
+
+    objective(params, after_epoch)
+    write_text(file, json.dumps({"epochs": epochs, "finished": True}))
 
 
 KEPT = ("best_valid_score", "best_valid_result", "epochs", "seconds")

@@ -249,6 +249,34 @@ def test_model_and_data_set_may_stand_in_a_config_file(data_path, tmp_path, caps
     assert "Mamba4Rec on cycle" in capsys.readouterr().out
 
 
+class Epochs:
+    """Instead of training: a score per epoch; killed after a given one."""
+
+    def __init__(self, killed_after=None):
+        self.killed_after, self.made = killed_after, 0
+
+    def __call__(self, params, after_epoch):
+        for epoch in range(1, 4):
+            self.made += 1
+            after_epoch({"epochs": epoch, "best_valid_score": epoch / 10})
+            if epoch == self.killed_after:
+                raise KeyboardInterrupt
+
+
+def test_a_trial_of_ray_reports_each_epoch_once_and_a_finished_one_is_not_trained_again(tmp_path):
+    replayed = pytest.importorskip("recbole_echomamba.tuning_ray").replayed
+    with pytest.raises(KeyboardInterrupt):
+        replayed(Epochs(killed_after=2), {"x": 1}, tmp_path, lambda standing: None)
+    for made in (3, 0):  # in its second life it trains, in the third all is known
+        again, reported = Epochs(), []
+        replayed(again, {"x": 1}, tmp_path, lambda standing, to=reported: to.append(standing["epochs"]))
+        assert reported == [1, 2, 3]
+        assert again.made == made
+    other, reported = Epochs(), []
+    replayed(other, {"x": 2}, tmp_path, reported.append)
+    assert other.made == 3
+
+
 def test_ray_searches_and_goes_on_from_its_folder(data_path, tmp_path, capsys):
     ray = pytest.importorskip("ray")
     file = write(tmp_path, "learning_rate loguniform -5,-4\nhidden_size quniform 8,16,8\n")
