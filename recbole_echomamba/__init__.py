@@ -6,6 +6,7 @@ from recbole_echomamba.host.dataset import create_dataset, data_preparation
 from recbole_echomamba.host.registry import get_model
 from recbole_echomamba.host.trainer import Trainer
 from recbole_echomamba.models import EchoMamba4Rec, Mamba4Rec
+from recbole_echomamba.recommendation import recommend
 
 __all__ = [
     "Config",
@@ -16,5 +17,6 @@ __all__ = [
     "data_preparation",
     "get_model",
     "load_run",
+    "recommend",
     "run",
 ]

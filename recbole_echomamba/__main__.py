@@ -1,4 +1,4 @@
-"""The command line: ``python -m recbole_echomamba run ...``, also installed as ``echomamba``."""
+"""The command line: ``python -m recbole_echomamba run|compare|tune|recommend|inspect``, also installed as ``echomamba``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import argparse
 import logging
 import sys
 import warnings
+
+from recbole_echomamba import doors
+from recbole_echomamba.doors import settings_from, table
 
 USAGE = """%(prog)s --model=NAME --dataset=NAME [--key=value ...]
 
@@ -29,18 +32,6 @@ def run_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_from(arguments: list[str]) -> dict[str, str]:
-    """``--key=value`` arguments as a dictionary; the value may hold further ``=``. Raises ValueError for anything else."""
-    settings: dict[str, str] = {}
-    for argument in arguments:
-        key, equals, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or not equals or not key:
-            raise ValueError(f"cannot read {argument!r}; settings are written --key=value")
-        if settings.setdefault(key, value) != value:
-            raise ValueError(f"--{key} is given twice, as {settings[key]!r} and {value!r}")
-    return settings
-
-
 def run_door(arguments: list[str]) -> None:
     """Train and test one model, then print its table."""
     known, rest = run_parser().parse_known_args(arguments)
@@ -56,26 +47,7 @@ def run_door(arguments: list[str]) -> None:
         print(table(result))
 
 
-def table(result: dict) -> str:
-    """The metrics of a result, best validation beside test, and where the run is kept."""
-    from texttable import Texttable
-
-    rows = [["metric", "best valid", "test"]]
-    rows += [[name, result["best_valid_result"].get(name, ""), value] for name, value in result["test_result"].items()]
-    drawn = Texttable()
-    drawn.set_deco(Texttable.HEADER)
-    drawn.set_cols_dtype(["t", "t", "t"])
-    drawn.set_cols_align(["l", "r", "r"])
-    drawn.add_rows([[str(cell) for cell in row] for row in rows])
-    head = f"{result['model']} on {result['dataset']}, seed {result['seed']}, settings {result['config_hash']}"
-    return (
-        f"\n{head}: best epoch {result['best_epoch']} of {result['epochs']}, "
-        f"{result['seconds_per_epoch']:.1f} s an epoch, {result['users_per_second']:.0f} users/s tested\n"
-        f"{drawn.draw()}\nkept in {result['run_directory']}"
-    )
-
-
-DOORS = {"run": run_door}
+DOORS = {"run": run_door, **doors.DOORS}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,12 +13,18 @@ import recbole_echomamba
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ["ops", "layers", "models", "host", "experiment"]
+DAILY = {
+    "comparison": ["comparison", "comparison_report"],
+    "tuning": ["search_space", "tuning", "tuning_report", "tuning_ray"],
+    "recommendation": ["recommendation"],
+    "inspection": ["inspection"],
+}
 TENSORS_ONLY = ("ops", "layers")
 
 
 def test_the_public_names_are_these():
     names = ["Config", "EchoMamba4Rec", "Mamba4Rec", "Trainer", "create_dataset", "data_preparation", "get_model"]
-    assert recbole_echomamba.__all__ == [*names, "load_run", "run"]
+    assert recbole_echomamba.__all__ == [*names, "load_run", "recommend", "run"]
     assert all(hasattr(recbole_echomamba, name) for name in recbole_echomamba.__all__)
 
 
@@ -40,11 +46,21 @@ def floor_files():
 
 @pytest.mark.parametrize(("floor", "file"), floor_files(), ids=lambda value: getattr(value, "name", value))
 def test_each_floor_imports_only_what_is_below(floor, file):
-    above = FLOORS[FLOORS.index(floor) + 1 :]
+    daily = [name for names in DAILY.values() for name in names]
+    above = [*FLOORS[FLOORS.index(floor) + 1 :], *daily, "report", "doors"]
     for module in imports(file):
         parts = module.split(".")
         assert not (parts[0] == "recbole_echomamba" and len(parts) > 1 and parts[1] in above), module
         assert not (floor in TENSORS_ONLY and parts[0] == "recbole"), module
+
+
+@pytest.mark.parametrize("work", DAILY)
+def test_daily_work_stands_side_by_side_and_needs_no_door(work):
+    others = {name for other, names in DAILY.items() if other != work for name in names} | {"doors", "__main__"}
+    for name in DAILY[work]:
+        for module in imports(ROOT / "recbole_echomamba" / f"{name}.py"):
+            parts = module.split(".")
+            assert not (parts[0] == "recbole_echomamba" and len(parts) > 1 and parts[1] in others), module
 
 
 def test_data_preparation_needs_neither_torch_nor_recbole():
@@ -61,7 +77,7 @@ def test_a_wheel_holds_every_module_and_every_property(tmp_path):
     for folder in ("recbole_echomamba", "dataset_prep"):
         for file in (ROOT / folder).rglob("*.py"):
             assert str(file.relative_to(ROOT)) in names
-    for file in (ROOT / "properties").rglob("*.yaml"):
+    for file in [*(ROOT / "properties").rglob("*.yaml"), *(ROOT / "properties").rglob("*.hyper")]:
         assert f"recbole_echomamba/{file.relative_to(ROOT)}" in names
     # the properties are found from inside an unpacked wheel as well
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
@@ -79,5 +95,19 @@ def test_every_property_says_where_its_value_is_from_or_what_it_does():
 
 def test_the_pins_cover_what_setup_asks_for():
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
-    for package in ("torch", "recbole", "numpy", "pandas", "numba", "triton", "hyperopt", "ray", "pytest", "ruff"):
+    for package in (
+        "torch",
+        "recbole",
+        "numpy",
+        "pandas",
+        "numba",
+        "triton",
+        "hyperopt",
+        "ray",
+        "scipy",
+        "matplotlib",
+        "tqdm",
+        "pytest",
+        "ruff",
+    ):
         assert package in pins

@@ -1,0 +1,251 @@
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from recbole_echomamba import Config, comparison, run
+from recbole_echomamba.__main__ import main
+from recbole_echomamba.comparison import best_baseline, holm, ndcg_per_user, paired_difference, parse_variant
+from recbole_echomamba.comparison_report import grouped
+from tests.conftest import SMALL, USERS
+
+ROWS = ["Mamba4Rec", "SASRec", "Mamba4Rec (wide)"]
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Runs in this process, which is faster; returns the list of those made."""
+    made = []
+
+    def alone(name, **arguments):
+        made.append((name, *arguments))
+        run(**arguments)
+
+    monkeypatch.setattr(comparison, "_run_alone", alone)
+    return made
+
+
+def arguments(data_path, out, *more):
+    settings = {**SMALL, "data_path": data_path, "n_heads": 2}
+    fixed = ["--models=Mamba4Rec,SASRec", "--dataset=cycle", "--seeds=1,2", "--variant=wide:hidden_size=24", "--latex"]
+    return ["compare", *fixed, f"--out={out}", *(f"--{key}={value}" for key, value in settings.items()), *more]
+
+
+@pytest.fixture(scope="module")
+def finished(data_path, tmp_path_factory):
+    """The folder of a comparison that has been made."""
+    folder = tmp_path_factory.mktemp("compared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(comparison, "_run_alone", lambda name, **arguments: run(**arguments))
+        assert main(arguments(data_path, folder / "out")) == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "out"))
+
+
+def results(out):
+    return [json.loads(file.read_text()) for file in (out / "runs").glob("*/result.json")]
+
+
+def test_the_report_holds_mean_and_deviation_of_every_metric(finished):
+    table = pd.read_csv(finished / "summary.csv", index_col="label")
+    assert list(table.index) == ROWS
+    for label, row in table.iterrows():
+        variant = "wide" if "wide" in label else None
+        runs = [r for r in results(finished) if (r["model"], r["variant"]) == (label.split()[0], variant)]
+        assert sorted(r["seed"] for r in runs) == [1, 2]
+        for name in runs[0]["test_result"]:
+            values = [r["test_result"][name] for r in runs]
+            assert row[f"{name} mean"] == pytest.approx(np.mean(values))
+            assert row[f"{name} sd"] == pytest.approx(np.std(values, ddof=1))
+            assert f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" in (finished / "report.md").read_text()
+
+
+def test_the_page_holds_everything_itself(finished):
+    page = (finished / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    for word in (*ROWS, "ndcg@10", "parameters", "s/epoch", "users/s", "peak memory", "p (Holm)", "effect size"):
+        assert word in page
+    assert {file.name for file in finished.iterdir()} == {
+        *("report.html", "report.md", "report.tex", "runs.csv", "summary.csv", "runs"),
+        *("learning_curves.png", "accuracy_and_speed.png", "history.png", "popularity.png"),
+    }
+    for picture in re.findall(r"\]\((.*?)\)", (finished / "report.md").read_text()):
+        assert (finished / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_latex_table_has_the_same_rows_escaped(finished):
+    text = (finished / "report.tex").read_text()
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 3
+    assert "Mamba4Rec (wide) & " in text
+    assert "±" not in text
+
+
+def test_every_run_is_in_the_csv(finished):
+    table = pd.read_csv(finished / "runs.csv")
+    assert list(zip(table["label"], table["seed"], strict=True)) == [(label, seed) for label in ROWS for seed in (1, 2)]
+    assert table["data_hash"].nunique() == 1
+    assert table.groupby("label")["config_hash"].nunique().tolist() == [1, 1, 1]
+
+
+def test_what_is_finished_is_not_run_again(data_path, out, here, capsys):
+    assert main(arguments(data_path, out)) == 0
+    assert here == []
+
+
+def test_a_killed_comparison_goes_on_with_what_is_missing(data_path, out, here):
+    before = (out / "summary.csv").read_text()
+    (killed,) = (out / "runs").glob("SASRec-*-s2-*")
+    (killed / "result.json").unlink()
+    assert main(arguments(data_path, out)) == 0
+    assert here == [("SASRec, seed 2", "resume")]
+    assert (out / "summary.csv").read_text() == before
+
+
+def test_a_run_that_has_kept_nothing_yet_or_of_other_data_starts_again(data_path, out, here, tmp_path):
+    (killed,) = (out / "runs").glob("SASRec-*-s2-*")
+    (killed / "result.json").unlink()
+    (killed / "training_state.pt").unlink()
+    assert main(arguments(data_path, out)) == 0
+    assert [name for name, *how in here if "resume" not in how] == ["SASRec, seed 2"]
+
+
+def test_other_settings_and_other_data_are_run_anew(data_path, out, here, tmp_path):
+    assert main([*arguments(data_path, out, "--learning_rate=0.01"), "--seeds=1"]) == 0
+    assert len(here) == 3
+    here.clear()
+    changed = Path(shutil.copytree(data_path, tmp_path / "changed"))
+    with open(changed / "cycle" / "cycle.inter", "a") as file:
+        file.write("u0\ti11\t99\n")
+    assert main([*arguments(changed, out, "--learning_rate=0.01"), "--seeds=1"]) == 0
+    assert len(here) == 3
+
+
+def test_each_run_has_a_process_of_its_own(data_path, tmp_path):
+    settings = [f"--{key}={value}" for key, value in {**SMALL, "epochs": 1, "data_path": data_path}.items()]
+    assert main(["compare", "--models=Mamba4Rec", "--dataset=cycle", f"--out={tmp_path / 'out'}", *settings]) == 0
+    (result,) = results(tmp_path / "out")
+    assert result["peak_memory"] > 0
+    assert "Significance" not in (tmp_path / "out" / "report.html").read_text()  # nothing to test against
+
+
+BAD = {
+    "unknown model": (["--models=Mamba4Rec,SASRek"], "SASRec"),
+    "same twice": (["--models=Mamba4Rec,Mamba4Rec"], "twice"),
+    "seed": (["--seeds=one"], "--seeds"),
+    "no seed": (["--seeds="], "one seed"),
+    "variant": (["--variant=wide"], "name:key=value"),
+    "unknown key": (["--variant=wide:hiden_size=3"], "hidden_size"),
+    "sampled": (["--eval_args={'mode': 'uni100', 'split': {'LS': 'valid_and_test'}, 'order': 'TO'}"], "full"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_before_anything_runs(case, data_path, tmp_path, here, capsys):
+    more, word = BAD[case]
+    fixed = ["--models=Mamba4Rec,SASRec", "--dataset=cycle", f"--data_path={data_path}", f"--out={tmp_path / 'out'}"]
+    assert main(["compare", *fixed, "--topk=[5,10]", *more]) == 1
+    assert word in capsys.readouterr().err
+    assert here == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("key", ["loss_type", "epochs", "MAX_ITEM_LIST_LENGTH", "stopping_step"])
+def test_a_setting_that_makes_models_unequal_is_refused(key):
+    values = {"loss_type": ("CE", "BPR"), "epochs": (5, 6), "MAX_ITEM_LIST_LENGTH": (5, 6), "stopping_step": (5, 6)}[
+        key
+    ]
+    rows = [comparison.Contender(model) for model in ("SASRec", "GRU4Rec")]
+    configs = {
+        row.label: Config(row.model, "ml-100k", config_dict={key: value})
+        for row, value in zip(rows, values, strict=True)
+    }
+    with pytest.raises(ValueError, match=f"{key} is .* for SASRec, .* for GRU4Rec"):
+        comparison.refuse_differences(rows, configs)
+    rows[1].settings = {key: values[1]}  # a variant is there to differ
+    comparison.refuse_differences(rows, configs)
+
+
+def test_a_variant_is_read_as_settings():
+    assert parse_variant("wide:hidden_size=24,topk=[5,10],loss_type=BPR") == (
+        "wide",
+        {"hidden_size": 24, "topk": [5, 10], "loss_type": "BPR"},
+    )
+
+
+def test_the_baseline_is_the_best_other_model_on_validation():
+    def rows(bigger):
+        scores = {"ours": 0.9, "a": 0.2, "b": 0.4, "ours (v)": 0.95}
+        models = {"ours (v)": "ours"}
+        return {
+            label: (models.get(label, label), [{"best_valid_score": score, "valid_score_bigger": bigger}])
+            for label, score in scores.items()
+        }
+
+    assert best_baseline(rows(True)) == "b"
+    assert best_baseline(rows(False)) == "a"
+    only = {label: row for label, row in rows(True).items() if row[0] == "ours"}
+    assert best_baseline(only) == "ours"
+    assert best_baseline({"ours": only["ours"]}) is None
+
+
+def test_ndcg_per_user_averages_seeds():
+    ranks = pd.DataFrame({"user": ["a", "b", "a", "b"], "rank": [1, 11, 3, 2]})
+    assert ndcg_per_user(ranks, 10).to_dict() == pytest.approx({"a": (1 + 0.5) / 2, "b": (0 + 1 / np.log2(3)) / 2})
+
+
+def test_the_test_is_two_sided_and_agrees_with_scipy():
+    generator = np.random.default_rng(0)
+    ours, theirs = generator.random(200) + 0.05, generator.random(200)
+    better, worse = paired_difference("a", ours - theirs), paired_difference("b", theirs - ours)
+    expected = stats.ttest_rel(ours, theirs)
+    assert better.p == pytest.approx(expected.pvalue)
+    assert worse.p == pytest.approx(better.p)
+    assert (better.low, better.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert better.effect == pytest.approx(np.mean(ours - theirs) / np.std(ours - theirs, ddof=1))
+    assert worse.effect == pytest.approx(-better.effect)
+    assert paired_difference("same", np.zeros(9)).p == 1
+
+
+def test_holm_steps_down():
+    # Holm's own recipe: 3 * 0.01, 2 * 0.02, then never smaller than the one before
+    assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.9, 0.8]) == [1, 1]
+    assert holm([]) == []
+
+
+def test_groups_hold_every_value_once_and_are_named_by_their_ends():
+    values = np.array([1, 1, 1, 1, 2, 3, 4, 50, 60, 70])
+    groups, names = grouped(values)
+    assert len(groups) == len(values)
+    assert names[0] == "1"
+    assert names[-1].endswith("70")
+    for i, name in enumerate(names):
+        ends = [int(end) for end in name.split(" to ")]
+        assert {ends[0], ends[-1]} <= set(values[groups == i])
+    assert grouped(np.array([5, 5, 5]))[1] == ["5"]
+
+
+def test_popularity_and_activity_are_counted_on_the_data(data_path, finished, here):
+    made = comparison.compare(
+        ["Mamba4Rec", "SASRec"],
+        *("cycle", [1, 2], {"wide": {"hidden_size": 24}}, None),
+        {**SMALL, "data_path": str(data_path), "n_heads": 2},
+        finished,
+    )
+    assert here == []
+    assert set(made.popularity) == {
+        USERS * 11 // 12 - USERS // 12
+    }  # everyone's walk covers 11 of 12 items; one is the target
+    assert set(made.user_counts) == {11}
