@@ -1,0 +1,56 @@
+"""``NAME.prep.json``: what a prepared data set was made from, and whether it is still that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+VERSION = 1
+"""Raised when the same raw data and options give other files."""
+
+
+def describe_inputs(files: Iterable[Path]) -> list[dict]:
+    """Name, size and sha256 of each raw file."""
+    return [{"file": f.name, "bytes": f.stat().st_size, "sha256": _sha256(f)} for f in sorted(set(files))]
+
+
+def up_to_date(folder: Path, name: str, inputs: list[dict], options: dict) -> dict | None:
+    """The record in ``folder`` when it tells of the same inputs, options and version, and its files are there in full."""
+    try:
+        record = json.loads((folder / f"{name}.prep.json").read_text(encoding="utf-8"))
+        same = (record["inputs"], record["options"], record["version"]) == (inputs, options, VERSION)
+        whole = all((folder / file).stat().st_size == size for file, size in record["files"].items())
+    except (OSError, ValueError, KeyError):
+        return None
+    return record if same and whole else None
+
+
+def files(folder: Path, name: str) -> set[str]:
+    """The files an earlier preparation wrote, by its record; none when there is no record."""
+    try:
+        return set(json.loads((folder / f"{name}.prep.json").read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError):
+        return set()
+
+
+def write_record(file: Path, inputs: list[dict], options: dict, counts: dict, outputs: Iterable[Path]) -> None:
+    """Write the record of a preparation."""
+    sizes = {output.name: output.stat().st_size for output in outputs}
+    record = {"version": VERSION, "inputs": inputs, "options": options, "counts": counts, "files": sizes}
+    file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with (
+        open(file, "rb") as stream,
+        tqdm(total=file.stat().st_size, unit="B", unit_scale=True, desc=f"sha256 of {file.name}", disable=None) as bar,
+    ):
+        while block := stream.read(1 << 20):
+            digest.update(block)
+            bar.update(len(block))
+    return digest.hexdigest()
