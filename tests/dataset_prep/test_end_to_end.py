@@ -1,0 +1,50 @@
+"""From raw files in each source's layout to a trained model, with nothing but the data set's name."""
+
+import pytest
+
+from dataset_prep.__main__ import main
+from recbole_echomamba import run
+from tests.dataset_prep import layouts
+
+TINY = {
+    "hidden_size": 8,
+    "d_state": 2,
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "epochs": 1,
+    "show_progress": False,
+    "train_batch_size": 512,
+}
+DENSE = layouts.walks(55, 52)  # Netflix keeps users and movies with fifty ratings
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "rows", "options"),
+    [
+        ("ml-1m", layouts.write_ml1m, layouts.walks(), []),
+        ("ml-32m", lambda raw, rows: layouts.write_movielens_csv(raw.with_name("ml-32m.zip"), rows), layouts.walks(), []),
+        ("netflix", layouts.write_netflix, DENSE, []),
+        ("tmall", layouts.write_ijcai16, layouts.walks(), ["--action", "all"]),
+        ("tmall", layouts.write_ijcai15, layouts.walks(), ["--variant", "ijcai15", "--action", "all"]),
+        ("lfm-1b", layouts.write_lfm, layouts.walks(), []),
+        ("amazon-beauty", layouts.write_amazon_reviews, layouts.walks(), []),
+        (
+            "amazon-video-games",
+            lambda raw, rows: layouts.write_amazon_ratings(raw, rows, "Video_Games"),
+            layouts.walks(),
+            ["--order", "time"],
+        ),
+        (
+            "table",
+            lambda raw, rows: layouts.write_table(raw.with_suffix(".csv"), rows),
+            layouts.walks(),
+            ["--name", "mine", "--user-col", "who", "--item-col", "what", "--time-col", "when"],
+        ),
+    ],
+)
+def test_a_raw_distribution_becomes_a_run(tmp_path, name, write, rows, options):
+    raw = write(tmp_path / "raw", rows)
+    assert main([name, "--raw", str(raw), "--out", "dataset", *options]) == 0
+    name = "mine" if name == "table" else name
+    result = run("Mamba4Rec", name, config_dict={**TINY, "data_path": "dataset"}, saved=False)
+    assert result["epochs"] == 1
+    assert 0 <= result["test_result"]["ndcg@10"] <= 1
