@@ -1,4 +1,4 @@
-"""Data preparation at scale: ``python -m benchmarks.preparation lfm-1b --rows 100_000_000 --folder SCRATCH [options of dataset_prep]``.
+"""Data preparation at scale: ``python -m benchmarks.preparation lfm-1b --rows 100_000_000 --folder SCRATCH [options]``.
 
 Writes a raw file of random rows in the layout of LFM-1b or the Netflix Prize, prepares it in a process of its own and prints
 seconds, peak resident memory and the largest size its folder had, as JSON. Ids are as many as in the real data and skewed.

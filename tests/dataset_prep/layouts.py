@@ -31,7 +31,9 @@ def write_ml1m(folder, rows):
 def write_movielens_csv(archive, rows):
     """The zip with one folder in it, as GroupLens packs it."""
     ratings = "userId,movieId,rating,timestamp\n" + "".join(f"{u},{i},{r}.0,{t}\n" for u, i, r, t in rows)
-    movies = "movieId,title,genres\n" + "".join(f'{i},"Film {i}, The (1999)",Drama|IMAX\n' for i in sorted({r[1] for r in rows}))
+    movies = "movieId,title,genres\n" + "".join(
+        f'{i},"Film {i}, The (1999)",Drama|IMAX\n' for i in sorted({r[1] for r in rows})
+    )
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, text in (("ratings", ratings), ("movies", movies), ("tags", "userId,movieId,tag,timestamp\n")):
             packed.writestr(f"{archive.stem}/{name}.csv", text.replace("\n", "\r\n"))

@@ -21,7 +21,12 @@ DENSE = layouts.walks(55, 52)  # Netflix keeps users and movies with fifty ratin
     ("name", "write", "rows", "options"),
     [
         ("ml-1m", layouts.write_ml1m, layouts.walks(), []),
-        ("ml-32m", lambda raw, rows: layouts.write_movielens_csv(raw.with_name("ml-32m.zip"), rows), layouts.walks(), []),
+        (
+            "ml-32m",
+            lambda raw, rows: layouts.write_movielens_csv(raw.with_name("ml-32m.zip"), rows),
+            layouts.walks(),
+            [],
+        ),
         ("netflix", layouts.write_netflix, DENSE, []),
         ("tmall", layouts.write_ijcai16, layouts.walks(), ["--action", "all"]),
         ("tmall", layouts.write_ijcai15, layouts.walks(), ["--variant", "ijcai15", "--action", "all"]),
