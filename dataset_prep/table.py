@@ -29,7 +29,7 @@ JSON_LINES = (".jsonl", ".ndjson", ".json")
 ROWS = 100_000  # a table
 TYPES = {"user_id": pa.string(), "item_id": pa.string(), "rating": pa.string(), "timestamp": pa.decimal128(38, 9)}
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-LARGEST_TIME = Decimal(10) ** 28
+TIME_LIMIT = Decimal(10) ** 19  # what nine decimals leave of the 28 digits Python's decimals have
 
 
 def getting(name: str) -> str:
@@ -152,7 +152,7 @@ def _time(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError(f"is {value!r}, not a time")
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-    if not 0 <= exact < LARGEST_TIME:  # not a number is in no range
+    if not exact.is_finite() or not 0 <= exact < TIME_LIMIT:
         raise ValueError(f"is {value}, out of range")
     return round(exact, 9)
 

@@ -79,5 +79,18 @@ def test_every_property_says_where_its_value_is_from_or_what_it_does():
 
 def test_the_pins_cover_what_setup_asks_for():
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
-    for package in ("torch", "recbole", "numpy", "pandas", "numba", "triton", "hyperopt", "ray", "pytest", "ruff"):
+    for package in (
+        "torch",
+        "recbole",
+        "numpy",
+        "pandas",
+        "numba",
+        "triton",
+        "hyperopt",
+        "ray",
+        "pytest",
+        "ruff",
+        "duckdb",
+        "tqdm",
+    ):
         assert package in pins

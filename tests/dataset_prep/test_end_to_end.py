@@ -2,8 +2,9 @@
 
 import pytest
 
-from dataset_prep.__main__ import main
-from recbole_echomamba import run
+from dataset_prep import amazon
+from dataset_prep.__main__ import SOURCES, _parser, main
+from recbole_echomamba import Config, create_dataset, run
 from tests.dataset_prep import layouts
 
 TINY = {
@@ -53,3 +54,25 @@ def test_a_raw_distribution_becomes_a_run(tmp_path, name, write, rows, options):
     result = run("Mamba4Rec", name, config_dict={**TINY, "data_path": "dataset"}, saved=False)
     assert result["epochs"] == 1
     assert 0 <= result["test_result"]["ndcg@10"] <= 1
+
+
+PREPARED = sorted({*SOURCES} - {"table", *amazon.NAMES} | {"amazon-beauty", "amazon-video-games"})
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_every_data_set_has_its_length_and_a_way_to_get_it(name):
+    config = Config("EchoMamba4Rec", name)
+    assert config["MAX_ITEM_LIST_LENGTH"] == (50 if name.startswith("amazon") else 200)
+    with pytest.raises(FileNotFoundError, match=f"python -m dataset_prep {name} --raw") as error:
+        create_dataset(config)
+    command = str(error.value).splitlines()[-1].split()
+    assert _parser().parse_args(command[3:]).source == name
+
+
+@pytest.mark.parametrize(
+    ("name", "users", "items"),
+    [("netflix", "[50,inf)", "[50,15000]"), ("lfm-1b", "[5,500]", "[5,inf)"), ("ml-32m", "[5,inf)", "[5,inf)")],
+)
+def test_the_published_filters_are_the_defaults(name, users, items):
+    config = Config("EchoMamba4Rec", name)
+    assert (config["user_inter_num_interval"], config["item_inter_num_interval"]) == (users, items)
