@@ -19,7 +19,7 @@ SOURCES = {name: module for module in (movielens, netflix, tmall, lfm1b, amazon,
 
 def main(arguments: list[str] | None = None) -> int:
     """Prepare one data set; exit code 1 and one line on bad input."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     module = SOURCES[options.source]
     try:
         path = _raw_path(options, module)
@@ -48,15 +48,16 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dataset_prep", description="Raw data to RecBole atomic files.")
-    names = parser.add_subparsers(dest="source", metavar="NAME", required=True, help=", ".join(SOURCES))
+def parser() -> argparse.ArgumentParser:
+    """One sub-command a data set, with the options its source adds."""
+    whole = argparse.ArgumentParser(prog="python -m dataset_prep", description="Raw data to RecBole atomic files.")
+    names = whole.add_subparsers(dest="source", metavar="NAME", required=True, help=", ".join(SOURCES))
     for name, module in SOURCES.items():
         one = names.add_parser(name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
         _add_common(one, name)
         if hasattr(module, "add_arguments"):
             module.add_arguments(one)
-    return parser
+    return whole
 
 
 def _add_common(parser: argparse.ArgumentParser, name: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import gzip
 import io
+import re
 import tarfile
 import zipfile
 import zlib
@@ -30,7 +31,7 @@ class Member:
 
     Attributes:
         name: its path inside the folder or archive, without ``.gz``. label: how messages name it.
-        file: the file on disk that holds it. size: bytes, compressed when it is a ``.gz``, for progress.
+        file: the file on disk that holds it. size: its bytes, as they are before a ``.gz`` is decompressed.
     """
 
     name: str
@@ -39,13 +40,15 @@ class Member:
     size: int
     open_stored: Callable[[], BinaryIO]
 
+    @property
+    def is_gzip(self) -> bool:
+        """Whether the member is itself compressed."""
+        return self.label.endswith(".gz")
+
     def open(self) -> BinaryIO:
         """The member's bytes, decompressed. Reading raises ValueError past the size cap, ``DAMAGE`` when damaged."""
         stored = self.open_stored()
-        if not self.label.endswith(".gz"):
-            return stored
-        unpacked = gzip.GzipFile(fileobj=stored)
-        return io.BufferedReader(_Capped(unpacked, self.label, _cap(self.size)), buffer_size=1 << 20)
+        return io.BufferedReader(_Gunzipped(stored, self), buffer_size=1 << 20) if self.is_gzip else stored
 
 
 class Raw:
@@ -123,39 +126,36 @@ def _in_tar(path: Path) -> list[Member]:
 
 def _label(path: Path, name: str) -> str:
     parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+    if parts.is_absolute() or ".." in parts.parts or re.match("[A-Za-z]:", name):
         raise ValueError(f"{path}: the member {name!r} leads out of the archive; it is not a distribution to trust")
     return f"{path}/{name}"
 
 
-def _cap(compressed: int) -> int:
-    return max(ALWAYS_ALLOWED, LARGEST_RATIO * compressed)
-
-
 def _refuse_swelling(label: str, size: int, compressed: int) -> None:
-    if size > _cap(compressed):
+    if size > max(ALWAYS_ALLOWED, LARGEST_RATIO * compressed):
         raise ValueError(
             f"{label} would unpack to more than {LARGEST_RATIO} times its compressed size; "
             f"if that is right, unpack it yourself and point --raw at the folder"
         )
 
 
-class _Capped(io.RawIOBase):
-    """A decompressing stream that stops at its cap."""
+class _Gunzipped(io.RawIOBase):
+    """A member's gzip stream, decompressed as far as its cap."""
 
-    def __init__(self, stream: BinaryIO, label: str, cap: int):
-        self.stream, self.label, self.cap, self.read_so_far = stream, label, cap, 0
+    def __init__(self, stored: BinaryIO, member: Member):
+        self.stored, self.member, self.count = stored, member, 0
+        self.stream = gzip.GzipFile(fileobj=stored)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
         count = self.stream.readinto(buffer)
-        self.read_so_far += count
-        if self.read_so_far > self.cap:
-            _refuse_swelling(self.label, self.read_so_far, self.cap // LARGEST_RATIO)
+        self.count += count
+        _refuse_swelling(self.member.label, self.count, self.member.size)
         return count
 
     def close(self) -> None:
         self.stream.close()
+        self.stored.close()
         super().close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import http.client
 import os
 import sys
 import urllib.error
@@ -10,6 +10,8 @@ import urllib.request
 from pathlib import Path
 
 from tqdm import tqdm
+
+from dataset_prep.record import checksum
 
 SITE = "https://files.grouplens.org/datasets/movielens"
 PATIENCE = 60  # seconds without an answer
@@ -29,9 +31,9 @@ def download(name: str, folder: Path) -> Path:
     try:
         _fetch(url, unfinished)
         expected = _published_md5(f"{url}.md5")
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise OSError(f"{url} cannot be fetched ({error}); run again to go on, or fetch it by other means") from None
-    found = _md5(unfinished)
+    found = checksum(unfinished, "md5")
     if expected is None:
         print(f"{url} has no published checksum; its md5 is {found}", file=sys.stderr)
     elif found != expected:
@@ -75,8 +77,3 @@ def _published_md5(url: str) -> str | None:
             return None
         raise
     return next((word.lower() for word in words if len(word) == 32), None)
-
-
-def _md5(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest()

@@ -108,25 +108,23 @@ class Events:
 
         Raises ValueError when a history is too long for such places to be exact.
         """
-        columns = {name: self._text(name) for name in self.columns}
-        kinds, tail = dict(self.columns), ""
+        columns, kinds, tail = self._as_written(), dict(self.columns), ""
         if order == "time":
             self._refuse_endless_histories()
             columns["raw_timestamp"], kinds["raw_timestamp"] = columns["timestamp"], "float"
             columns["timestamp"] = "row_number() OVER (PARTITION BY user_id ORDER BY timestamp, rowid)"
-            tail = "ORDER BY events.timestamp, rowid"
+            tail = "ORDER BY timestamp, rowid"
         selected = ", ".join(f'{value} AS "{name}:{kinds[name]}"' for name, value in columns.items())
         target = str(file).replace("'", "''")
         self.connection.execute(
             f"COPY (SELECT {selected} FROM events {tail}) TO '{target}' (FORMAT csv, DELIMITER '\t', HEADER)"
         )
 
-    def _text(self, name: str) -> str:
-        kind = self.connection.execute(
-            "SELECT data_type FROM duckdb_columns() WHERE column_name = ?", [name]
-        ).fetchone()[0]
-        # decimals are written without the zeros they are stored with
-        return rf"regexp_replace({name}::VARCHAR, '\.?0+$', '')" if kind.startswith("DECIMAL") else name
+    def _as_written(self) -> dict[str, str]:
+        """Column to what is written of it: decimals go without the zeros they are stored with."""
+        types = {name: kind for name, kind, *_ in self.connection.execute("DESCRIBE events").fetchall()}
+        trimmed = r"regexp_replace({}::VARCHAR, '\.?0+$', '')"
+        return {name: trimmed.format(name) if types[name].startswith("DECIMAL") else name for name in self.columns}
 
     def _refuse_endless_histories(self) -> None:
         longest = self.connection.execute("SELECT max(n) FROM (SELECT count(*) AS n FROM events GROUP BY user_id)")

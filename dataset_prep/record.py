@@ -15,7 +15,7 @@ VERSION = 1
 
 def describe_inputs(files: Iterable[Path]) -> list[dict]:
     """Name, size and sha256 of each raw file."""
-    return [{"file": f.name, "bytes": f.stat().st_size, "sha256": _sha256(f)} for f in sorted(set(files))]
+    return [{"file": f.name, "bytes": f.stat().st_size, "sha256": checksum(f, "sha256")} for f in sorted(set(files))]
 
 
 def up_to_date(folder: Path, name: str, inputs: list[dict], options: dict) -> dict | None:
@@ -44,12 +44,11 @@ def write_record(file: Path, inputs: list[dict], options: dict, counts: dict, ou
     file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with (
-        open(file, "rb") as stream,
-        tqdm(total=file.stat().st_size, unit="B", unit_scale=True, desc=f"sha256 of {file.name}", disable=None) as bar,
-    ):
+def checksum(file: Path, algorithm: str) -> str:
+    """A file's digest in hexadecimal."""
+    digest, size = hashlib.new(algorithm), file.stat().st_size
+    label = f"{algorithm} of {file.name}"
+    with open(file, "rb") as stream, tqdm(total=size, unit="B", unit_scale=True, desc=label, disable=None) as bar:
         while block := stream.read(1 << 20):
             digest.update(block)
             bar.update(len(block))

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -152,20 +153,18 @@ class Layout:
 
     def parse_block(self, block: bytes) -> pa.Table | None:
         """The fast way: all lines at once, or None when the block is out of the ordinary."""
-        block = block.replace(b"\r\n", b"\n")
+        block, delimiter = block.replace(b"\r\n", b"\n"), self.delimiter
         ordinary = b"".join(kind.plain for kind in self.fields.values())
-        if block.translate(None, ordinary + self.delimiter.encode() + b"\n"):
+        if block.translate(None, ordinary + delimiter.encode() + b"\n"):
             return None
+        if delimiter == "::":  # Arrow knows delimiters of one character
+            block, delimiter = block.replace(b"::", b"\t"), "\t"
         types = {n: k.type if k is WHOLE else pa.dictionary(pa.int32(), pa.string()) for n, k in self.fields.items()}
         try:
             table = pa.csv.read_csv(
-                io.BytesIO(block.replace(b"::", b"\t") if self.delimiter == "::" else block),
+                io.BytesIO(block),
                 read_options=pa.csv.ReadOptions(column_names=list(types), block_size=len(block) + 1),
-                parse_options=pa.csv.ParseOptions(
-                    delimiter="\t" if self.delimiter == "::" else self.delimiter,
-                    quote_char=False,
-                    ignore_empty_lines=False,
-                ),
+                parse_options=pa.csv.ParseOptions(delimiter=delimiter, quote_char=False, ignore_empty_lines=False),
                 convert_options=pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=False),
             )
             if table.num_rows != len(split_lines(block)):
@@ -203,28 +202,25 @@ def split_lines(block: bytes) -> list[bytes]:
 def blocks(member: Member) -> Iterator[tuple[int, bytes]]:
     """The member in blocks of whole lines, each with the number of its first line; progress goes to a terminal."""
     line, rest = 1, b""
-    with (
-        member.open() as stream,
-        tqdm(total=member.size, unit="B", unit_scale=True, desc=member.name, disable=None) as bar,
-    ):
-        while True:
-            try:
-                chunk = stream.read(BLOCK)
-            except DAMAGE as error:
-                line += rest.count(b"\n")
-                raise ValueError(f"{member.label}:{line}: the data are cut short or damaged: {error}") from None
+    total = None if member.is_gzip else member.size
+    with member.open() as stream, tqdm(total=total, unit="B", unit_scale=True, desc=member.name, disable=None) as bar:
+        while chunk := _read(stream, member, line):
             bar.update(len(chunk))
-            end = chunk.rfind(b"\n") + 1 if chunk else 0
-            block, rest = (rest + chunk[:end], chunk[end:]) if end else (b"", rest + chunk)
-            if not chunk:
-                block, rest = rest, b""
+            block, newline, rest = (rest + chunk).rpartition(b"\n")
             if len(rest) > LONGEST_LINE:
-                raise ValueError(f"{member.label}:{line + block.count(10)}: a line of more than {LONGEST_LINE} bytes")
-            if block:
-                yield line, block
-                line += block.count(b"\n")
-            if not chunk:
-                return
+                raise ValueError(f"{member.label}:{line}: a line from here on has more than {LONGEST_LINE} bytes")
+            if newline:
+                yield line, block + newline
+                line += block.count(b"\n") + 1
+    if rest:
+        yield line, rest
+
+
+def _read(stream: BinaryIO, member: Member, line: int) -> bytes:
+    try:
+        return stream.read(BLOCK)
+    except DAMAGE as error:
+        raise ValueError(f"{member.label}:{line}: the data from here on are cut short or damaged: {error}") from None
 
 
 def lines(member: Member) -> Iterator[tuple[int, bytes]]:

@@ -13,9 +13,9 @@ from tests.dataset_prep import layouts
 from tests.dataset_prep.test_sources import ROWS
 
 
-def pack_tar(file, folder):
-    with tarfile.open(file, "w:gz" if file.suffix == ".gz" else "w") as packed:
-        packed.add(folder, arcname="download/training_set")
+def pack_tar(file, folder, inside="download/training_set"):
+    with tarfile.open(file, "w" if file.suffix == ".tar" else "w:gz") as packed:
+        packed.add(folder, arcname=inside)
     return file
 
 
@@ -29,12 +29,15 @@ def training_set(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("name", ["training_set.tar", "training_set.tar.gz"])
-def test_a_tar_gives_what_its_folder_gives(tmp_path, prepare, read, name):
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [("training_set.tar", "training_set"), ("training_set.tar.gz", "download/training_set"), ("training_set.tgz", ".")],
+)
+def test_a_tar_gives_what_its_folder_gives(tmp_path, prepare, read, name, inside):
     folder = training_set(tmp_path)
     assert prepare("netflix", folder)[0] == 0
     expected = read("netflix")
-    assert prepare("netflix", pack_tar(tmp_path / name, folder))[0] == 0
+    assert prepare("netflix", pack_tar(tmp_path / name, folder, inside))[0] == 0
     assert read("netflix") == expected
     assert len(expected[1]) == len(ROWS)
 
@@ -94,7 +97,7 @@ def test_a_truncated_gzip_stops_with_its_line_even_when_bad_rows_are_skipped(tmp
     file.write_bytes(file.read_bytes()[:-200])
     code, _, err = prepare("amazon-beauty", raw, "--skip-bad")
     assert code == 1
-    assert "reviews_Beauty_5.json.gz:1: the data are cut short or damaged" in err
+    assert "reviews_Beauty_5.json.gz:1: the data from here on are cut short or damaged" in err
 
 
 def test_a_damaged_member_of_a_zip_is_noticed(tmp_path, prepare):

@@ -131,7 +131,7 @@ def as_recbole_splits(text):
     return [word for word in text.encode("utf-8", "replace").decode().split(" ") if word]
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.generate])
+@settings(max_examples=30, deadline=None, phases=[Phase.generate])
 @given(st.dictionaries(TEXT.filter(usable), TEXT, min_size=4, max_size=8))
 def test_any_id_and_any_title_come_back_from_recboles_loader(tmp_path_factory, titles):
     folder = tmp_path_factory.mktemp("round")

@@ -3,7 +3,7 @@
 import pytest
 
 from dataset_prep import amazon
-from dataset_prep.__main__ import SOURCES, _parser, main
+from dataset_prep.__main__ import SOURCES, main, parser
 from recbole_echomamba import Config, create_dataset, run
 from tests.dataset_prep import layouts
 
@@ -66,7 +66,7 @@ def test_every_data_set_has_its_length_and_a_way_to_get_it(name):
     with pytest.raises(FileNotFoundError, match=f"python -m dataset_prep {name} --raw") as error:
         create_dataset(config)
     command = str(error.value).splitlines()[-1].split()
-    assert _parser().parse_args(command[3:]).source == name
+    assert parser().parse_args(command[3:]).source == name
 
 
 @pytest.mark.parametrize(

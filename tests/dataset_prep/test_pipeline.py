@@ -15,7 +15,7 @@ from tests.dataset_prep import layouts
 EVENT = st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(0, 5))
 LOGS = st.lists(EVENT, min_size=1, max_size=40)
 COLUMNS = {"user_id": "token", "item_id": "token", "timestamp": "float"}
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=15, deadline=None)
 
 
 def after(log, change, order="raw", batches=1):

@@ -205,7 +205,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, prepare, file):
     assert err.count("\n") == 1
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.generate])
+@settings(max_examples=10, deadline=None, phases=[Phase.generate])
 @given(st.lists(TEXT.filter(usable), min_size=4, max_size=8, unique=True))
 def test_any_id_comes_back_from_recboles_loader(tmp_path_factory, ids):
     folder = tmp_path_factory.mktemp("table")
