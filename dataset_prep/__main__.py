@@ -67,6 +67,7 @@ def _add_common(parser: argparse.ArgumentParser, name: str) -> None:
     add("--out", type=Path, default=Path("dataset"), help="where NAME/NAME.inter goes (default: dataset)")
     add(
         "--name",
+        type=_file_name,
         required=own,
         default=None if own else name,
         help="the prepared data set's name" + f" (default: {name})" * (not own),
@@ -98,6 +99,12 @@ def _add_common(parser: argparse.ArgumentParser, name: str) -> None:
     add("--strict", action="store_true", help="totals other than the published ones are an error")
     add("--memory-limit", default="2GB", metavar="SIZE", help="what DuckDB may hold (default: 2GB)")
     add("--force", action="store_true", help="prepare again even if nothing has changed")
+
+
+def _file_name(text: str) -> str:
+    if not text or text.startswith(".") or "/" in text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"must be a plain name for a folder and its files, it is {text!r}")
+    return text
 
 
 def _positive(text: str) -> int:

@@ -226,3 +226,10 @@ def test_an_empty_log_is_an_error(tmp_path, prepare):
     assert code == 1
     assert "hold no interactions" in err
     assert not list(Path("out").rglob("mine.*"))
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "../mine"])
+def test_a_name_that_is_a_path_is_refused(tmp_path, prepare, capsys, name):
+    with pytest.raises(SystemExit):
+        prepare("table", write_csv(tmp_path / "log.csv"), *COLUMNS, "--name", name)
+    assert "must be a plain name" in capsys.readouterr().err
