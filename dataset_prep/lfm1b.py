@@ -10,8 +10,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
+import pyarrow as pa
+
 from dataset_prep.archive import Member, Raw
-from dataset_prep.rows import TEXT, WHOLE, BadRows, Layout
+from dataset_prep.rows import TEXT, WHOLE, BadRows, Kind, Layout, lines, number
 from dataset_prep.source import Feature, Source
 
 NAMES = ["lfm-1b"]
@@ -20,10 +22,24 @@ LEVELS = {"artists": 3_123_496, "albums": 15_641_432, "tracks": 31_634_450}
 EVENTS = Layout({"user": WHOLE, "artist": WHOLE, "album": WHOLE, "track": WHOLE, "time": WHOLE}, "\t")
 ARTISTS = Layout({"id": WHOLE, "name": TEXT}, "\t")
 WORKS = Layout({"id": WHOLE, "name": TEXT, "artist": WHOLE}, "\t")
+
+
+def _known(text: str) -> str:
+    return "" if text == "?" else text
+
+
+KNOWN = Kind(pa.string(), b"", _known)
+KNOWN_NUMBER = Kind(pa.string(), b"", lambda text: number(text) if _known(text) else "")
 USERS = Layout(
-    {"user_id": WHOLE, **dict.fromkeys(("country", "age", "gender", "playcount", "registered_unixtime"), TEXT)},
+    {
+        "user_id": WHOLE,
+        "country": KNOWN,
+        "age": KNOWN_NUMBER,
+        "gender": KNOWN,
+        "playcount": KNOWN_NUMBER,
+        "registered_unixtime": KNOWN_NUMBER,
+    },
     "\t",
-    header=True,
 )
 
 COLUMNS = {"user_id": "token", "item_id": "token", "timestamp": "float"}
@@ -64,5 +80,10 @@ def _items(member: Member, layout: Layout, bad: BadRows) -> Iterator[list[str]]:
 
 
 def _users(member: Member, bad: BadRows) -> Iterator[list[str]]:
-    for _, row in USERS.records(member, bad):
-        yield ["" if value == "?" else str(value) for value in row]
+    for line, text in lines(member):
+        if line == 1:
+            continue
+        try:
+            yield [str(value) for value in USERS.parse_line(text)]
+        except ValueError as error:
+            bad.report(member, line, error)

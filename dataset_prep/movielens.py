@@ -65,18 +65,20 @@ def getting(name: str) -> str:
 
 
 def open_source(raw: Raw, options: Namespace, bad: BadRows) -> Source:
-    """Raises FileNotFoundError when a part of the distribution is missing."""
-    name = options.source
-    if name == "ml-1m":
-        ratings, movies, users = (_part(raw, f"{part}.dat", name) for part in ("ratings", "movies", "users"))
-        layout = RATINGS_DAT
-        features = {"item": Feature(MOVIE, _movies_dat(movies, bad)), "user": Feature(USER, _users_dat(users, bad))}
-    else:
-        ratings, movies, users = _part(raw, "ratings.csv", name), _part(raw, "movies.csv", name), None
-        layout = RATINGS_CSV
-        features = {"item": Feature(MOVIE, _movies_csv(movies, bad))}
-    events = (table.rename_columns(list(COLUMNS)) for table in layout.tables(ratings, bad))
-    return Source([m for m in (ratings, movies, users) if m], events, COLUMNS, features, TOTALS[name])
+    """Raises FileNotFoundError when a part of the distribution is missing; a single file may be the ratings alone."""
+    name, suffix = options.source, "dat" if options.source == "ml-1m" else "csv"
+    members, features = [_part(raw, f"ratings.{suffix}", name)], {}
+    if len(raw.members) > 1:
+        movies = _part(raw, f"movies.{suffix}", name)
+        features["item"] = Feature(MOVIE, (_movies_dat if name == "ml-1m" else _movies_csv)(movies, bad))
+        members.append(movies)
+        if name == "ml-1m":
+            users = _part(raw, "users.dat", name)
+            features["user"] = Feature(USER, _users_dat(users, bad))
+            members.append(users)
+    layout = RATINGS_DAT if name == "ml-1m" else RATINGS_CSV
+    events = (table.rename_columns(list(COLUMNS)) for table in layout.tables(members[0], bad))
+    return Source(members, events, COLUMNS, features, TOTALS[name])
 
 
 def _part(raw: Raw, file: str, name: str) -> Member:

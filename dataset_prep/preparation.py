@@ -36,8 +36,9 @@ def prepare(source: Source, options: Namespace, bad: BadRows) -> str:
         record.write_record(work / f"{name}.prep.json", inputs, settings, counts, files)
         earlier = record.files(folder, name)
         publish(work, folder, [file.name for file in files], last=f"{name}.prep.json")
-        for file in earlier - {file.name for file in files}:
-            (folder / file).unlink(missing_ok=True)
+        for part in ("item", "user"):
+            if part not in source.features and f"{name}.{part}" in earlier:
+                (folder / f"{name}.{part}").unlink(missing_ok=True)
     return _summary(name, counts)
 
 

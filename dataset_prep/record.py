@@ -20,21 +20,26 @@ def describe_inputs(files: Iterable[Path]) -> list[dict]:
 
 def up_to_date(folder: Path, name: str, inputs: list[dict], options: dict) -> dict | None:
     """The record in ``folder`` when it tells of the same inputs, options and version, and its files are there in full."""
-    try:
-        record = json.loads((folder / f"{name}.prep.json").read_text(encoding="utf-8"))
-        same = (record["inputs"], record["options"], record["version"]) == (inputs, options, VERSION)
-        whole = all((folder / file).stat().st_size == size for file, size in record["files"].items())
-    except (OSError, ValueError, KeyError):
+    record = _read(folder, name)
+    if record is None or (record["inputs"], record["options"], record["version"]) != (inputs, options, VERSION):
         return None
-    return record if same and whole else None
+    there = [(folder / file).is_file() and (folder / file).stat().st_size == n for file, n in record["files"].items()]
+    return record if all(there) else None
 
 
 def files(folder: Path, name: str) -> set[str]:
     """The files an earlier preparation wrote, by its record; none when there is no record."""
+    record = _read(folder, name)
+    return set(record["files"]) if record else set()
+
+
+def _read(folder: Path, name: str) -> dict | None:
     try:
-        return set(json.loads((folder / f"{name}.prep.json").read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError):
-        return set()
+        record = json.loads((folder / f"{name}.prep.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    keys = {"version", "inputs", "options", "counts", "files"}
+    return record if isinstance(record, dict) and keys <= record.keys() and isinstance(record["files"], dict) else None
 
 
 def write_record(file: Path, inputs: list[dict], options: dict, counts: dict, outputs: Iterable[Path]) -> None:

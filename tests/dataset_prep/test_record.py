@@ -62,8 +62,9 @@ def test_other_inputs_and_damaged_outputs_are_something_to_do(raw, prepare):
     with open(raw / "LFM-1b_LEs.txt", "a") as file:
         file.write("1\t2\t3\t4\t5\n")
     assert NOTHING not in prepare("lfm-1b", raw)[1]
-    Path("out/lfm-1b/lfm-1b.prep.json").write_text("{")
-    assert NOTHING not in prepare("lfm-1b", raw)[1]
+    for text in ("{", "[]", "{}", '{"version": 1, "inputs": 1, "options": 1, "counts": 1, "files": 1}'):
+        Path("out/lfm-1b/lfm-1b.prep.json").write_text(text)
+        assert NOTHING not in prepare("lfm-1b", raw)[1]
 
 
 def test_an_item_file_of_an_earlier_preparation_does_not_stay_beside_another_log(raw, prepare):

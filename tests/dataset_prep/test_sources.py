@@ -17,6 +17,12 @@ def test_later_movielens_keep_ratings_as_written_and_commas_in_titles(tmp_path, 
     assert read("ml-20m", "item")[1][0] == ["1", "Film 1, The", "1999", "Drama IMAX"]
 
 
+def test_ratings_alone_are_enough(tmp_path, prepare, read):
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,0.5,100\n")
+    assert prepare("ml-latest", tmp_path / "ratings.csv")[0] == 0
+    assert read("ml-latest")[1] == [["1", "2", "0.5", "100"]]
+
+
 def test_a_series_without_a_year_keeps_its_whole_title(tmp_path, prepare, read):
     raw = tmp_path / "raw"
     raw.mkdir()
@@ -146,6 +152,7 @@ def test_an_empty_folder_is_told_which_file_to_get_and_where(tmp_path, prepare, 
         ("lfm-1b", layouts.write_lfm, "LFM-1b_LEs.txt", 2, "1\t2\t3\t4\t-5", "time is '-5', not a whole number"),
         ("lfm-1b", layouts.write_lfm, "LFM-1b_LEs.txt", 2, "1\t2\t3\t4", "expected user"),
         ("lfm-1b", layouts.write_lfm, "LFM-1b_LEs.txt", 3, "1\t2\t3\t4\t99999999999999999999", "too large a number"),
+        ("lfm-1b", layouts.write_lfm, "LFM-1b_users.txt", 2, "1\tAT\told\tm\t1\t1", "age is 'old', not a number"),
         ("lfm-1b", layouts.write_lfm, "LFM-1b_artists.txt", 1, "1\tBj\udcf6rk", "is not utf-8"),
         (
             "amazon-beauty",
@@ -184,4 +191,4 @@ def test_a_malformed_row_stops_with_file_line_and_reason_or_is_skipped_and_count
     else:
         assert code == 0
         assert f"skipped 1 malformed rows, the first: {raw / file}:{line}: " in err
-        assert f"{4 - (file not in ('LFM-1b_artists.txt', 'movie_titles.csv'))} interactions" in out
+        assert f"{4 - (file not in ('LFM-1b_artists.txt', 'LFM-1b_users.txt', 'movie_titles.csv'))} interactions" in out
