@@ -167,8 +167,6 @@ class Layout:
                 parse_options=pa.csv.ParseOptions(delimiter=delimiter, quote_char=False, ignore_empty_lines=False),
                 convert_options=pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=False),
             )
-            if table.num_rows != len(split_lines(block)):
-                return None
             columns = [_values(table[name], kind) for name, kind in self.fields.items()]
         except ValueError:  # Arrow's own errors are ValueErrors too
             return None

@@ -44,6 +44,16 @@ def test_netflix_titles_keep_their_commas_and_accents_and_null_years_are_empty(t
     assert read("netflix", "item")[1] == [["1", "Caf\xe9, 1, Part 2", ""], ["3", "Caf\xe9, 3, Part 2", "1990"]]
 
 
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_a_netflix_movie_goes_on_in_the_next_block(tmp_path, prepare, read, monkeypatch, size):
+    rows = layouts.walks(12, 5, start=ROWS[0][3])
+    raw = layouts.write_netflix(tmp_path / "raw", rows)
+    (raw / "combined_data_4.txt").write_text((raw / "combined_data_4.txt").read_text().rstrip("\n"))
+    monkeypatch.setattr("dataset_prep.rows.BLOCK", size)
+    assert prepare("netflix", raw)[0] == 0
+    assert read("netflix")[1] == [list(map(str, row)) for row in sorted(rows, key=lambda row: row[1])]
+
+
 def test_a_netflix_rating_without_a_movie_is_refused(tmp_path, prepare):
     raw = tmp_path / "combined_data_1.txt"
     raw.write_text("7,5,2005-01-01\n1:\n7,5,2005-01-01\n")
