@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,9 @@ PADDING = "[PAD]"
 """RecBole's own name for id 0."""
 
 
+_BREAKS = re.compile("[\t\n\r\0]")
+
+
 def identifier(text: str) -> str:
     """``text`` when it can be a user's or an item's id in an atomic file; ValueError with the reason when not."""
     if not text:
@@ -45,7 +49,7 @@ def identifier(text: str) -> str:
         raise ValueError(f"is {text!r}, which RecBole reads as a missing value")
     if text == PADDING:
         raise ValueError(f"is {text!r}, RecBole's padding id")
-    if any(c in text for c in "\t\n\r\0"):
+    if _BREAKS.search(text):
         raise ValueError(f"is {text!r}: an atomic file cannot hold tabs, line ends or NUL in an id")
     if not text.isascii():
         try:
@@ -61,13 +65,10 @@ def field(text: str) -> str:
     Tabs, line ends and NUL become spaces. A word that would be read as missing gets a leading space, which separates
     tokens anyway; an opening quote would swallow the rows after it and is quoted.
     """
-    text = text.translate(_SPACES).encode("utf-8", "replace").decode()
+    text = _BREAKS.sub(" ", text).encode("utf-8", "replace").decode()
     if text in MISSING_WORDS:
         return " " + text
     return '"' + text.replace('"', '""') + '"' if text.startswith('"') else text
-
-
-_SPACES = str.maketrans("\t\n\r\0", "    ")
 
 
 def write_rows(file: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> int:

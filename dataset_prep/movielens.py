@@ -54,9 +54,8 @@ COLUMNS = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp
 MOVIE = ("item_id:token", "movie_title:token_seq", "release_year:token", "genre:token_seq")
 USER = ("user_id:token", "age:token", "gender:token", "occupation:token", "zip_code:token")
 
-YEAR = re.compile(
-    r"\s*\((\d{4})\)\s*$"
-)  # the last parenthesis: "Shawshank Redemption, The (1994)", "Amélie (...) (2001)"
+YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
+"""The last parenthesis: titles hold others, as in "Amélie (Fabuleux destin) (2001)"."""
 
 
 def getting(name: str) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from itertools import islice
+from operator import itemgetter
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -63,18 +64,18 @@ def open_source(raw: Raw, options: Namespace, bad: BadRows) -> Source:
     return Source([member], _tables(member, rows, list(chosen), bad), columns)
 
 
-def _csv(member: Member, delimiter: str, columns: list[str], bad: BadRows) -> Iterator[tuple[int, list]]:
+def _csv(member: Member, delimiter: str, columns: list[str], bad: BadRows) -> Iterator[tuple[int, Sequence]]:
     records = csv_records(member, bad, delimiter)
     _, header = next(records, (1, []))
-    places = [_place(member, column, header) for column in columns]
+    pick = itemgetter(*(_place(member, column, header) for column in columns))
     for line, row in records:
         if len(row) == len(header):
-            yield line, [row[place] for place in places]
+            yield line, pick(row)
         else:
             bad.report(member, line, f"{len(row)} fields where the header has {len(header)}")
 
 
-def _json(member: Member, columns: list[str], bad: BadRows) -> Iterator[tuple[int, list]]:
+def _json(member: Member, columns: list[str], bad: BadRows) -> Iterator[tuple[int, Sequence]]:
     for line, text in lines(member):
         try:
             row = json.loads(text, parse_float=Decimal)
@@ -85,7 +86,7 @@ def _json(member: Member, columns: list[str], bad: BadRows) -> Iterator[tuple[in
             bad.report(member, line, f"not a JSON object: {error}")
 
 
-def _parquet(member: Member, columns: list[str]) -> Iterator[tuple[int, list]]:
+def _parquet(member: Member, columns: list[str]) -> Iterator[tuple[int, Sequence]]:
     stream = member.open()
     try:
         file = pa.parquet.ParquetFile(stream if stream.seekable() else io.BytesIO(stream.read()))
@@ -114,30 +115,36 @@ def _place(member: Member, column: str, header: list[str]) -> int:
     return header.index(column)
 
 
-def _tables(member: Member, rows: Iterator[tuple[int, list]], names: list[str], bad: BadRows) -> Iterator[pa.Table]:
-    parse = {"user_id": _identifier, "item_id": _identifier, "rating": _rating, "timestamp": _time}
+def _tables(member: Member, rows: Iterator[tuple[int, Sequence]], names: list[str], bad: BadRows) -> Iterator[pa.Table]:
+    parsers = [
+        {"user_id": _identifier, "item_id": _identifier, "rating": _rating, "timestamp": _time}[n] for n in names
+    ]
     while chunk := list(islice(rows, ROWS)):
         good = []
         for line, row in chunk:
             try:
-                good.append([_parsed(name, parse[name], value) for name, value in zip(names, row, strict=True)])
-            except ValueError as error:
-                bad.report(member, line, error)
+                good.append([parse(value) for parse, value in zip(parsers, row, strict=True)])
+            except ValueError:
+                bad.report(member, line, _reason(names, parsers, row))
         columns = list(zip(*good, strict=True)) or [[] for _ in names]
         yield pa.table([pa.array(c, TYPES[name]) for c, name in zip(columns, names, strict=True)], names=names)
 
 
-def _parsed(name: str, parse, value):
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise ValueError(f"{name} {error}") from None
+def _reason(names: list[str], parsers: list[Callable], row: Sequence) -> str:
+    for name, parse, value in zip(names, parsers, row, strict=True):
+        try:
+            parse(value)
+        except ValueError as error:
+            return f"{name} {error}"
+    raise AssertionError("every value of this row can be parsed")
 
 
 def _identifier(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, str):
+        return identifier(value)
+    if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"is {value!r}, neither text nor a whole number")
-    return identifier(str(value))
+    return str(value)
 
 
 def _rating(value: object) -> str:
