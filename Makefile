@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make run` and `make test`.
 PYTHON  ?= python3
 VENV    ?= .venv
-# Extra pip arguments for torch alone. A CPU-only build: make run TORCH="--index-url https://download.pytorch.org/whl/cpu"
+# Which build of torch: cpu or a CUDA version such as cu130, from PyTorch's own index; what pip takes by itself when empty
 TORCH   ?=
 # More extras for the environment, e.g. EXTRAS=triton
 EXTRAS  ?=
@@ -31,7 +31,7 @@ environment: $(READY)
 
 $(READY): setup.cfg constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet torch==2.13.0 $(TORCH)
+	$(VENV)/bin/python -m pip install --quiet torch==2.13.0 $(if $(TORCH),--index-url https://download.pytorch.org/whl/$(TORCH))
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test$(if $(EXTRAS),$(comma)$(EXTRAS))]"
 	touch $@
 

@@ -106,6 +106,7 @@ def test_the_pins_cover_what_setup_asks_for():
         "ray",
         "scipy",
         "matplotlib",
+        "duckdb",
         "tqdm",
         "pytest",
         "ruff",

@@ -14,10 +14,37 @@ from recbole_echomamba.host.loader import FullSortLoader, NegSampleLoader, Train
 from recbole_echomamba.host.sequences import WindowedDataset
 
 GETTING = {
+    **{
+        name: (
+            f"curl -LO https://files.grouplens.org/datasets/movielens/{name}.zip",
+            f"python -m dataset_prep {name} --raw {name}.zip --out {{data_path}}",
+        )
+        for name in ("ml-20m", "ml-25m", "ml-32m", "ml-latest", "ml-latest-small")
+    },
     "ml-1m": (
         "curl -LO https://files.grouplens.org/datasets/movielens/ml-1m.zip && unzip ml-1m.zip",
         "python -m dataset_prep ml-1m --raw ml-1m --out {data_path}",
-    )
+    ),
+    "netflix": (
+        "(get archive.zip from https://www.kaggle.com/datasets/netflix-inc/netflix-prize-data)",
+        "python -m dataset_prep netflix --raw archive.zip --out {data_path}",
+    ),
+    "tmall": (
+        "(get IJCAI16_data.zip from https://tianchi.aliyun.com/dataset/53)",
+        "python -m dataset_prep tmall --raw IJCAI16_data.zip --out {data_path}",
+    ),
+    "lfm-1b": (
+        "(get LFM-1b.zip from http://www.cp.jku.at/datasets/LFM-1b/)",
+        "python -m dataset_prep lfm-1b --raw LFM-1b.zip --out {data_path}",
+    ),
+    "amazon-beauty": (
+        "(get reviews_Beauty_5.json.gz from http://jmcauley.ucsd.edu/data/amazon/)",
+        "python -m dataset_prep amazon-beauty --raw reviews_Beauty_5.json.gz --out {data_path}",
+    ),
+    "amazon-video-games": (
+        "(get reviews_Video_Games_5.json.gz from http://jmcauley.ucsd.edu/data/amazon/)",
+        "python -m dataset_prep amazon-video-games --raw reviews_Video_Games_5.json.gz --out {data_path}",
+    ),
 }
 """For data sets this project prepares: the commands that get them."""
 

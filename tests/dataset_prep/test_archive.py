@@ -1,0 +1,126 @@
+"""Archives are streamed, and those that cannot be trusted are refused."""
+
+import gzip
+import io
+import tarfile
+import zipfile
+
+import pytest
+
+from dataset_prep import archive
+from dataset_prep.archive import Raw
+from tests.dataset_prep import layouts
+from tests.dataset_prep.test_sources import ROWS
+
+
+def pack_tar(file, folder, inside="download/training_set"):
+    with tarfile.open(file, "w" if file.suffix == ".tar" else "w:gz") as packed:
+        packed.add(folder, arcname=inside)
+    return file
+
+
+def training_set(tmp_path):
+    """The Netflix Prize as it was distributed: one file a movie."""
+    folder = tmp_path / "training_set"
+    folder.mkdir()
+    for movie in sorted({row[1] for row in ROWS}):
+        text = "".join(layouts.netflix_lines([row for row in ROWS if row[1] == movie]))
+        (folder / f"mv_{movie:07d}.txt").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [("training_set.tar", "training_set"), ("training_set.tar.gz", "download/training_set"), ("training_set.tgz", ".")],
+)
+def test_a_tar_gives_what_its_folder_gives(tmp_path, prepare, read, name, inside):
+    folder = training_set(tmp_path)
+    assert prepare("netflix", folder)[0] == 0
+    expected = read("netflix")
+    assert prepare("netflix", pack_tar(tmp_path / name, folder, inside))[0] == 0
+    assert read("netflix") == expected
+    assert len(expected[1]) == len(ROWS)
+
+
+def test_gzipped_members_of_a_zip_are_opened_too(tmp_path, prepare, read):
+    folder = layouts.write_amazon_reviews(tmp_path / "raw", ROWS)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as packed:
+        for file in folder.iterdir():
+            packed.write(file, f"beauty/{file.name}")
+    assert prepare("amazon-beauty", tmp_path / "all.zip")[0] == 0
+    assert len(read("amazon-beauty")[1]) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    "name", ["../ratings.csv", "/ratings.csv", "a/../../ratings.csv", "..\\ratings.csv", "C:/ratings.csv"]
+)
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_name_that_leads_out_of_the_archive_is_refused(tmp_path, prepare, name, kind):
+    file = tmp_path / f"ml-32m.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w") as packed:
+            packed.writestr(zipfile.ZipInfo(name), "x")
+    else:
+        with tarfile.open(file, "w") as packed:
+            packed.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
+    code, _, err = prepare("ml-32m", file)
+    assert code == 1
+    assert "leads out of the archive" in err
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "gz"])
+def test_a_member_that_swells_beyond_all_measure_is_refused_before_it_is_read_whole(tmp_path, prepare, kind):
+    bomb, size = b"1\t2\t3\t4\t5\n" * 1_000_000, 10_000_000
+    times = 1 + archive.ALWAYS_ALLOWED // size
+    file = tmp_path / {"zip": "x.zip", "tar.gz": "x.tar.gz", "gz": "LFM-1b_LEs.txt.gz"}[kind]
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed, packed.open("LFM-1b_LEs.txt", "w") as member:
+            for _ in range(times):
+                member.write(bomb)
+    elif kind == "gz":
+        with gzip.open(file, "wb") as member:
+            for _ in range(times):
+                member.write(bomb)
+    else:
+        with tarfile.open(file, "w:gz") as packed:
+            info = tarfile.TarInfo("LFM-1b_LEs.txt")
+            info.size = times * size
+            packed.addfile(info, io.BytesIO(bomb * times))
+    code, _, err = prepare("lfm-1b", file)
+    assert code == 1
+    assert "more than 200 times its compressed size" in err
+
+
+def test_a_truncated_gzip_stops_with_its_line_even_when_bad_rows_are_skipped(tmp_path, prepare):
+    raw = layouts.write_amazon_reviews(tmp_path / "raw", layouts.walks())
+    file = raw / "reviews_Beauty_5.json.gz"
+    file.write_bytes(file.read_bytes()[:-200])
+    code, _, err = prepare("amazon-beauty", raw, "--skip-bad")
+    assert code == 1
+    assert "reviews_Beauty_5.json.gz:1: the data from here on are cut short or damaged" in err
+
+
+def test_a_damaged_member_of_a_zip_is_noticed(tmp_path, prepare):
+    file = layouts.write_movielens_csv(tmp_path / "ml-25m.zip", layouts.walks())
+    data = bytearray(file.read_bytes())
+    data[200:220] = bytes(20)
+    file.write_bytes(bytes(data))
+    code, _, err = prepare("ml-25m", file)
+    assert code == 1
+    assert "ml-25m.zip/ml-25m/ratings.csv:" in err
+
+
+def test_a_truncated_archive_is_refused(tmp_path, prepare):
+    file = pack_tar(tmp_path / "training_set.tar.gz", training_set(tmp_path))
+    file.write_bytes(file.read_bytes()[:-30])
+    code, _, err = prepare("netflix", file)
+    assert code == 1
+    assert "cut short or damaged" in err
+
+
+def test_one_name_in_two_folders_is_not_guessed_between(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "ratings.csv").touch()
+    with pytest.raises(ValueError, match=r"several ratings\.csv: a/ratings\.csv, b/ratings\.csv"):
+        Raw(tmp_path).find("ratings.csv")

@@ -1,0 +1,78 @@
+"""From raw files in each source's layout to a trained model, with nothing but the data set's name."""
+
+import pytest
+
+from dataset_prep import amazon
+from dataset_prep.__main__ import SOURCES, main, parser
+from recbole_echomamba import Config, create_dataset, run
+from tests.dataset_prep import layouts
+
+TINY = {
+    "hidden_size": 8,
+    "d_state": 2,
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "epochs": 1,
+    "show_progress": False,
+    "train_batch_size": 512,
+}
+DENSE = layouts.walks(55, 52)  # Netflix keeps users and movies with fifty ratings
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "rows", "options"),
+    [
+        ("ml-1m", layouts.write_ml1m, layouts.walks(), []),
+        (
+            "ml-32m",
+            lambda raw, rows: layouts.write_movielens_csv(raw.with_name("ml-32m.zip"), rows),
+            layouts.walks(),
+            [],
+        ),
+        ("netflix", layouts.write_netflix, DENSE, []),
+        ("tmall", layouts.write_ijcai16, layouts.walks(), ["--action", "all"]),
+        ("tmall", layouts.write_ijcai15, layouts.walks(), ["--variant", "ijcai15", "--action", "all"]),
+        ("lfm-1b", layouts.write_lfm, layouts.walks(), []),
+        ("amazon-beauty", layouts.write_amazon_reviews, layouts.walks(), []),
+        (
+            "amazon-video-games",
+            lambda raw, rows: layouts.write_amazon_ratings(raw, rows, "Video_Games"),
+            layouts.walks(),
+            ["--order", "time"],
+        ),
+        (
+            "table",
+            lambda raw, rows: layouts.write_table(raw.with_suffix(".csv"), rows),
+            layouts.walks(),
+            ["--name", "mine", "--user-col", "who", "--item-col", "what", "--time-col", "when"],
+        ),
+    ],
+)
+def test_a_raw_distribution_becomes_a_run(tmp_path, name, write, rows, options):
+    raw = write(tmp_path / "raw", rows)
+    assert main([name, "--raw", str(raw), "--out", "dataset", *options]) == 0
+    name = "mine" if name == "table" else name
+    result = run("Mamba4Rec", name, config_dict={**TINY, "data_path": "dataset"}, saved=False)
+    assert result["epochs"] == 1
+    assert 0 <= result["test_result"]["ndcg@10"] <= 1
+
+
+PREPARED = sorted({*SOURCES} - {"table", *amazon.NAMES} | {"amazon-beauty", "amazon-video-games"})
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_every_data_set_has_its_length_and_a_way_to_get_it(name):
+    config = Config("EchoMamba4Rec", name)
+    assert config["MAX_ITEM_LIST_LENGTH"] == (50 if name.startswith("amazon") else 200)
+    with pytest.raises(FileNotFoundError, match=f"python -m dataset_prep {name} --raw") as error:
+        create_dataset(config)
+    command = str(error.value).splitlines()[-1].split()
+    assert parser().parse_args(command[3:]).source == name
+
+
+@pytest.mark.parametrize(
+    ("name", "users", "items"),
+    [("netflix", "[50,inf)", "[50,15000]"), ("lfm-1b", "[5,500]", "[5,inf)"), ("ml-32m", "[5,inf)", "[5,inf)")],
+)
+def test_the_published_filters_are_the_defaults(name, users, items):
+    config = Config("EchoMamba4Rec", name)
+    assert (config["user_inter_num_interval"], config["item_inter_num_interval"]) == (users, items)

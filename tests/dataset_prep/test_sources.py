@@ -1,0 +1,204 @@
+"""What each source's raw layout means."""
+
+import pytest
+
+from dataset_prep.__main__ import SOURCES
+from tests.dataset_prep import layouts
+
+ROWS = [(7, 3, 5, 1_400_025_600), (2, 1, 4, 1_399_939_200), (7, 1, 1, 1_400_112_000)]  # midnights
+TIMES = [str(row[3]) for row in ROWS]
+RATED = ["user_id:token", "item_id:token", "rating:float", "timestamp:float"]
+
+
+def test_later_movielens_keep_ratings_as_written_and_commas_in_titles(tmp_path, prepare, read):
+    raw = layouts.write_movielens_csv(tmp_path / "ml-20m.zip", ROWS)
+    assert prepare("ml-20m", raw)[0] == 0
+    assert read("ml-20m") == (RATED, [[str(u), str(i), f"{r}.0", str(t)] for u, i, r, t in ROWS])
+    assert read("ml-20m", "item")[1][0] == ["1", "Film 1, The", "1999", "Drama IMAX"]
+
+
+def test_ratings_alone_are_enough(tmp_path, prepare, read):
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,0.5,100\n")
+    assert prepare("ml-latest", tmp_path / "ratings.csv")[0] == 0
+    assert read("ml-latest")[1] == [["1", "2", "0.5", "100"]]
+
+
+def test_a_series_without_a_year_keeps_its_whole_title(tmp_path, prepare, read):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,0.5,100\n")
+    (raw / "movies.csv").write_text("movieId,title,genres\n2,Babylon 5 (1994-98),(no genres listed)\n")
+    assert prepare("ml-latest", raw)[0] == 0
+    assert read("ml-latest", "item")[1] == [["2", "Babylon 5 (1994-98)", "", ""]]
+
+
+def test_netflix_ratings_belong_to_the_movie_above_them_at_midnight_utc(tmp_path, prepare, read, monkeypatch):
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    assert prepare("netflix", layouts.write_netflix(tmp_path / "raw", ROWS))[0] == 0
+    by_movie = sorted(ROWS, key=lambda row: row[1])
+    assert read("netflix") == (RATED, [list(map(str, row)) for row in by_movie])
+
+
+def test_netflix_titles_keep_their_commas_and_accents_and_null_years_are_empty(tmp_path, prepare, read):
+    prepare("netflix", layouts.write_netflix(tmp_path / "raw", ROWS))
+    assert read("netflix", "item")[1] == [["1", "Caf\xe9, 1, Part 2", ""], ["3", "Caf\xe9, 3, Part 2", "1990"]]
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_a_netflix_movie_goes_on_in_the_next_block(tmp_path, prepare, read, monkeypatch, size):
+    rows = layouts.walks(12, 5, start=ROWS[0][3])
+    raw = layouts.write_netflix(tmp_path / "raw", rows)
+    (raw / "combined_data_4.txt").write_text((raw / "combined_data_4.txt").read_text().rstrip("\n"))
+    monkeypatch.setattr("dataset_prep.rows.BLOCK", size)
+    assert prepare("netflix", raw)[0] == 0
+    assert read("netflix")[1] == [list(map(str, row)) for row in sorted(rows, key=lambda row: row[1])]
+
+
+def test_a_netflix_rating_without_a_movie_is_refused(tmp_path, prepare):
+    raw = tmp_path / "combined_data_1.txt"
+    raw.write_text("7,5,2005-01-01\n1:\n7,5,2005-01-01\n")
+    code, _, err = prepare("netflix", raw)
+    assert code == 1
+    assert "combined_data_1.txt:1: a rating before the first `MovieID:` line" in err
+
+
+@pytest.mark.parametrize(("action", "kept"), [("click", [1, 2]), ("buy", [0]), ("all", [0, 1, 2])])
+def test_tmall_keeps_the_actions_asked_for(tmp_path, prepare, read, action, kept):
+    raw = layouts.write_ijcai16(tmp_path / "raw", ROWS)
+    assert prepare("tmall", raw, "--action", action)[0] == 0
+    header, rows = read("tmall")
+    assert header[:5] == ["user_id:token", "seller_id:token", "item_id:token", "category_id:token"] + (
+        ["action:token"] if action == "all" else ["timestamp:float"]
+    )
+    assert [(row[0], row[2], row[-1]) for row in rows] == [(str(ROWS[k][0]), str(ROWS[k][1]), TIMES[k]) for k in kept]
+
+
+def test_the_older_tmall_log_has_carts_missing_brands_and_days_of_2014(tmp_path, prepare, read):
+    raw = layouts.write_ijcai15(tmp_path / "raw", ROWS)
+    assert prepare("tmall", raw, "--variant", "ijcai15", "--action", "all")[0] == 0
+    header, rows = read("tmall")
+    assert [name.partition(":")[0] for name in header][4:] == ["brand_id", "timestamp", "action"]
+    assert [row[4:] for row in rows] == [["", TIMES[0], "cart"], ["", TIMES[1], "click"], ["", TIMES[2], "cart"]]
+
+
+def test_an_action_the_log_does_not_have_is_refused(tmp_path, prepare):
+    code, _, err = prepare("tmall", layouts.write_ijcai16(tmp_path / "raw", ROWS), "--action", "cart")
+    assert code == 1
+    assert "ijcai16 has no action cart: choose from click, buy and all" in err
+
+
+@pytest.mark.parametrize(("level", "shift"), [("artists", 0), ("albums", 1000), ("tracks", 2000)])
+def test_lfm_items_are_what_the_level_says(tmp_path, prepare, read, level, shift):
+    assert prepare("lfm-1b", layouts.write_lfm(tmp_path / "raw", ROWS), "--level", level)[0] == 0
+    assert read("lfm-1b")[1] == [[str(u), str(i + shift), str(t)] for u, i, _, t in ROWS]
+    assert [row[0] for row in read("lfm-1b", "item")[1]] == [str(i + shift) for i in (1, 3)]
+
+
+def test_lfm_question_marks_are_missing_values(tmp_path, prepare, read):
+    prepare("lfm-1b", layouts.write_lfm(tmp_path / "raw", ROWS))
+    assert read("lfm-1b", "user")[1][0] == ["2", "AT", "", "m", "100", "1035849600"]
+
+
+@pytest.mark.parametrize("write", [layouts.write_amazon_ratings, layouts.write_amazon_reviews])
+def test_amazon_ratings_and_reviews_give_the_same_interactions(tmp_path, prepare, read, write):
+    assert prepare("amazon-beauty", write(tmp_path / "raw", ROWS))[0] == 0
+    expected = [[f"A{u}XYZ", layouts.asin(i), f"{r}.0", str(t)] for u, i, r, t in ROWS]
+    assert read("amazon-beauty") == (RATED, expected)
+
+
+def test_amazon_products_are_read_as_python_literals(tmp_path, prepare, read):
+    prepare("amazon-beauty", layouts.write_amazon_reviews(tmp_path / "raw", ROWS))
+    product = [layouts.asin(1), "Soap 'n' \"1\"", "Beauty Hair_Care", " None", "Beauty", "1", "9.99"]
+    assert read("amazon-beauty", "item")[1][0] == product
+
+
+def test_two_kinds_of_amazon_ratings_in_one_folder_are_not_guessed_between(tmp_path, prepare):
+    raw = layouts.write_amazon_reviews(tmp_path / "raw", ROWS)
+    (raw / "ratings_Beauty.csv").write_text("A,B,5.0,1\n")
+    code, _, err = prepare("amazon-beauty", raw)
+    assert code == 1
+    assert "point --raw at one of them" in err
+
+
+@pytest.mark.parametrize("name", sorted(set(SOURCES) - {"table"}))
+def test_an_empty_folder_is_told_which_file_to_get_and_where(tmp_path, prepare, name):
+    (tmp_path / "empty").mkdir()
+    code, _, err = prepare(name, tmp_path / "empty")
+    assert code == 1
+    assert "http" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "file", "line", "text", "reason"),
+    [
+        (
+            "netflix",
+            layouts.write_netflix,
+            "combined_data_2.txt",
+            2,
+            "7,5,0000-01-01",
+            "Date is '0000-01-01', not a date",
+        ),
+        (
+            "netflix",
+            layouts.write_netflix,
+            "combined_data_2.txt",
+            2,
+            "7,five,2005-01-01",
+            "Rating is 'five', not a number",
+        ),
+        ("netflix", layouts.write_netflix, "movie_titles.csv", 2, "3;1990;x", "expected MovieID,year,title"),
+        ("tmall", layouts.write_ijcai16, "ijcai2016_taobao.csv", 3, "1,9,1,5,2,20150101", "act_ID is '2', not one of"),
+        ("tmall", layouts.write_ijcai16, "ijcai2016_taobao.csv", 1, "user,item", "expected use_ID,sel_ID"),
+        (
+            "tmall",
+            layouts.write_ijcai16,
+            "ijcai2016_taobao.csv",
+            4,
+            "1,9,1,5,0,20150230",
+            "time is '20150230', not a date",
+        ),
+        ("lfm-1b", layouts.write_lfm, "LFM-1b_LEs.txt", 2, "1\t2\t3\t4\t-5", "time is '-5', not a whole number"),
+        ("lfm-1b", layouts.write_lfm, "LFM-1b_LEs.txt", 2, "1\t2\t3\t4", "expected user"),
+        ("lfm-1b", layouts.write_lfm, "LFM-1b_LEs.txt", 3, "1\t2\t3\t4\t99999999999999999999", "too large a number"),
+        ("lfm-1b", layouts.write_lfm, "LFM-1b_users.txt", 2, "1\tAT\told\tm\t1\t1", "age is 'old', not a number"),
+        ("lfm-1b", layouts.write_lfm, "LFM-1b_artists.txt", 1, "1\tBj\udcf6rk", "is not utf-8"),
+        (
+            "amazon-beauty",
+            layouts.write_amazon_ratings,
+            "ratings_Beauty.csv",
+            2,
+            "NA,B1,5.0,1",
+            "user is 'NA', which RecBole",
+        ),
+        ("amazon-beauty", layouts.write_amazon_ratings, "ratings_Beauty.csv", 1, "A,B,5.0,", "unixtime is ''"),
+        (
+            "amazon-beauty",
+            layouts.write_amazon_ratings,
+            "ratings_Beauty.csv",
+            1,
+            "A,B,inf,1",
+            "rating is 'inf', not a number",
+        ),
+    ],
+)
+def test_a_malformed_row_stops_with_file_line_and_reason_or_is_skipped_and_counted(
+    tmp_path, prepare, name, write, file, line, text, reason
+):
+    raw = write(tmp_path / "raw", [*ROWS, (9, 2, 2, ROWS[0][3])])
+    options = ["--action", "all"] if name == "tmall" else []
+    lines = (raw / file).read_bytes().decode("utf-8", "surrogateescape").splitlines()
+    lines[line - 1] = text
+    (raw / file).write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    code, _, err = prepare(name, raw, *options)
+    assert code == 1
+    assert f"{file}:{line}: " in err
+    assert reason in err
+    code, out, err = prepare(name, raw, *options, "--skip-bad")
+    if text == "user,item":  # a header with other columns is not a row
+        assert code == 1
+    else:
+        assert code == 0
+        assert f"skipped 1 malformed rows, the first: {raw / file}:{line}: " in err
+        assert f"{4 - (file not in ('LFM-1b_artists.txt', 'LFM-1b_users.txt', 'movie_titles.csv'))} interactions" in out

@@ -1,0 +1,235 @@
+"""A log of one's own, in any of the four formats."""
+
+import gzip
+import json
+import zipfile
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from dataset_prep.__main__ import main
+from recbole_echomamba import Config, create_dataset
+from tests.dataset_prep.test_atomic import TEXT, usable
+
+COLUMNS = ["--name", "mine", "--user-col", "who", "--item-col", "what", "--time-col", "when"]
+ROWS = [("b", "x y", "1700000003"), ("a", "007", "1700000001"), ("b", "x y", "1700000002.5")]
+PACKED = [["b", "x y", "1700000003"], ["a", "007", "1700000001"], ["b", "x y", "1700000002.5"]]
+HEADER = ["user_id:token", "item_id:token", "timestamp:float"]
+
+
+def write_csv(file, delimiter=","):
+    lines = [delimiter.join(("note", "what", "who", "when"))]
+    lines += [delimiter.join(('"two\nlines, ""quoted"""', item, user, time)) for user, item, time in ROWS]
+    file.write_text("\ufeff" + "\r\n".join(lines), newline="")
+    return file
+
+
+def write_json(file):
+    rows = [{"who": user, "what": item, "when": json.loads(time), "extra": [1]} for user, item, time in ROWS]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def write_parquet(file):
+    users, items, times = zip(*ROWS, strict=True)
+    table = pa.table({"when": list(map(float, times)), "who": users, "what": items, "more": [{"a": 1}] * 3})
+    pa.parquet.write_table(table, file, row_group_size=2)
+    return file
+
+
+def write_gzip(file):
+    file.write_bytes(gzip.compress(write_json(file.with_name("plain.jsonl")).read_bytes()))
+    return file
+
+
+def write_zip(file):
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(write_parquet(file.with_name("plain.parquet")), "log.parquet")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("file", "write"),
+    [
+        ("log.csv", write_csv),
+        ("log.tsv", lambda file: write_csv(file, "\t")),
+        ("log.jsonl", write_json),
+        ("log.ndjson.gz", write_gzip),
+        ("log.parquet", write_parquet),
+        ("log.zip", write_zip),
+    ],
+)
+def test_every_format_gives_the_same_interactions_in_their_order(tmp_path, prepare, read, file, write):
+    code, out, _ = prepare("table", write(tmp_path / file), *COLUMNS)
+    assert (code, out) == (0, "mine: 2 users, 2 items, 3 interactions\n")
+    assert read("mine") == (HEADER, PACKED)
+
+
+def test_a_rating_column_is_written_as_it_stands(tmp_path, prepare, read):
+    (tmp_path / "log.csv").write_text("who,what,when,stars\na,x,1,-1.50\nb,y,2,1e3\n")
+    assert prepare("table", tmp_path / "log.csv", *COLUMNS, "--rating-col", "stars")[0] == 0
+    assert read("mine") == (
+        [*HEADER[:2], "rating:float", HEADER[2]],
+        [["a", "x", "-1.50", "1"], ["b", "y", "1e3", "2"]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [
+        ("0", "0"),
+        ("100", "100"),
+        ("1700000000123456789", "1700000000123456789"),
+        ("1700000000.123456789", "1700000000.123456789"),
+        ("9999999999999999999.999999999", "9999999999999999999.999999999"),
+        ("1.7e9", "1700000000"),
+        ("1970-01-02", "86400"),
+        ("1970-01-01 00:01", "60"),
+        ("1970-01-01T00:00:00.5Z", "0.5"),
+        ("1970-01-01T02:00:00+02:00", "0"),
+        ("9999-12-31T23:59:59.999999", "253402300799.999999"),
+    ],
+)
+def test_times_are_exact(tmp_path, prepare, read, time, seconds):
+    (tmp_path / "log.csv").write_text(f"who,what,when\na,x,{time}\n")
+    assert prepare("table", tmp_path / "log.csv", *COLUMNS)[0] == 0
+    assert read("mine")[1] == [["a", "x", seconds]]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        datetime(2023, 11, 14, 22, 13, 20, 500_000),
+        datetime(2023, 11, 15, 0, 13, 20, 500_000, tzinfo=timezone(timedelta(hours=2))),
+        pd.Timestamp("2023-11-14 22:13:20.500000123"),
+    ],
+)
+def test_parquet_times_are_in_utc_whatever_their_type(tmp_path, prepare, read, time):
+    table = pd.DataFrame({"who": [7], "what": ["x"], "when": [time]})
+    table.to_parquet(tmp_path / "log.parquet")
+    assert prepare("table", tmp_path / "log.parquet", *COLUMNS)[0] == 0
+    assert read("mine")[1] == [["7", "x", "1700000000.5"]]
+
+
+def test_parquet_days_are_midnights(tmp_path, prepare, read):
+    pa.parquet.write_table(pa.table({"who": [1], "what": [2], "when": [date(1970, 1, 3)]}), tmp_path / "log.parquet")
+    assert prepare("table", tmp_path / "log.parquet", *COLUMNS)[0] == 0
+    assert read("mine")[1] == [["1", "2", "172800"]]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("a,x", "2 fields where the header has 3"),
+        ("a,x,soon", "timestamp is 'soon', neither a number nor an ISO time"),
+        ("a,x,0000-01-01", "neither a number nor an ISO time"),
+        ("a,x,-1", "timestamp is -1, out of range"),
+        ("a,x,1969-12-31", "out of range"),
+        ("a,x,nan", "neither a number nor an ISO time"),
+        ("a,x,1e19", "out of range"),
+        ("NA,x,1", "user_id is 'NA', which RecBole reads as a missing value"),
+        ("null,x,1", "user_id is 'null'"),
+        ("a,None,1", "item_id is 'None'"),
+        ("a,,1", "item_id is empty"),
+        ("a,\udcff,1", "which is not UTF-8"),
+        ('"a\tb",x,1', "cannot hold tabs"),
+        ('"a\nb",x,1', "cannot hold tabs, line ends"),
+        ('"a"b,x,1', "expected after"),
+    ],
+)
+def test_a_malformed_row_stops_with_its_line_or_is_skipped_and_counted(tmp_path, prepare, read, row, reason):
+    text = f"who,what,when\na,x,1\n{row}\nb,y,2\n"
+    (tmp_path / "log.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+    code, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS)
+    assert code == 1
+    assert "log.csv:3: " in err
+    assert reason in err
+    code, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad")
+    assert code == 0
+    assert "skipped 1 malformed rows, the first: " in err
+    assert read("mine")[1] == [["a", "x", "1"], ["b", "y", "2"]]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ('{"who": 1.5, "what": 2, "when": 3}', "user_id is Decimal('1.5'), neither text nor a whole number"),
+        ('{"who": true, "what": 2, "when": 3}', "neither text nor a whole number"),
+        ('{"who": 1, "what": null, "when": 3}', "item_id is None"),
+        ('{"who": 1, "what": 2}', "there is no 'when'"),
+        ('{"who": 1, "what": 2, "when": NaN}', "timestamp is nan, out of range"),
+        ('{"who": 1, "what": 2, "when": true}', "not a time"),
+        ("[1]", "not a JSON object"),
+        ("{", "not a JSON object"),
+        ('{"who": "\udcff", "what": 2, "when": 3}', "not a JSON object"),
+    ],
+)
+def test_a_malformed_json_line_is_named(tmp_path, prepare, row, reason):
+    text = f'{{"who": 1, "what": 2, "when": 3}}\n{row}\n'
+    (tmp_path / "log.jsonl").write_bytes(text.encode("utf-8", "surrogateescape"))
+    code, _, err = prepare("table", tmp_path / "log.jsonl", *COLUMNS)
+    assert code == 1
+    assert "log.jsonl:2: " in err
+    assert reason in err
+    assert prepare("table", tmp_path / "log.jsonl", *COLUMNS, "--skip-bad")[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_missing_column_is_named_with_those_there_are(tmp_path, prepare, kind):
+    table = pd.DataFrame({"who": [1], "item": [2], "when": [3]})
+    getattr(table, f"to_{kind}")(tmp_path / f"log.{kind}", index=False)
+    code, _, err = prepare("table", tmp_path / f"log.{kind}", *COLUMNS)
+    assert code == 1
+    assert "0 columns are named 'what' among who, item, when" in err
+
+
+def test_a_quote_that_never_closes_stops_even_when_bad_rows_are_skipped(tmp_path, prepare):
+    (tmp_path / "log.csv").write_text('who,what,when\na,x,1\n"b,y,2\nc,z,3\n')
+    code, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad")
+    assert code == 1
+    assert "log.csv:3: a quote opens here and never closes" in err
+
+
+@pytest.mark.parametrize("file", ["log.xlsx", "log.parquet"])
+def test_a_file_of_another_kind_is_refused(tmp_path, prepare, file):
+    (tmp_path / file).write_text("hello")
+    code, _, err = prepare("table", tmp_path / file, *COLUMNS)
+    assert code == 1
+    assert file in err
+    assert err.count("\n") == 1
+
+
+@settings(max_examples=10, deadline=None, phases=[Phase.generate])
+@given(st.lists(TEXT.filter(usable), min_size=4, max_size=8, unique=True))
+def test_any_id_comes_back_from_recboles_loader(tmp_path_factory, ids):
+    folder = tmp_path_factory.mktemp("table")
+    rows = [(user, item, n) for user in ids for n, item in enumerate(reversed(ids))]
+    lines = [json.dumps(dict(zip(("who", "what", "when"), row, strict=True))) + "\n" for row in rows]
+    (folder / "log.jsonl").write_text("".join(lines))
+    assert main(["table", "--raw", str(folder / "log.jsonl"), "--out", str(folder), *COLUMNS]) == 0
+    changed = {"user_inter_num_interval": "[1,inf)", "item_inter_num_interval": "[1,inf)"}
+    dataset = create_dataset(Config("SASRec", "mine", config_dict={**changed, "data_path": str(folder)}))
+    feat = dataset.inter_feat
+    users, items = (dataset.id2token(field, feat[field]) for field in ("user_id", "item_id"))
+    assert list(zip(users, items, feat["timestamp"].astype(int), strict=True)) == rows
+
+
+def test_an_empty_log_is_an_error(tmp_path, prepare):
+    (tmp_path / "log.csv").write_text("who,what,when\n")
+    code, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS)
+    assert code == 1
+    assert "hold no interactions" in err
+    assert not list(Path("out").rglob("mine.*"))
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "../mine"])
+def test_a_name_that_is_a_path_is_refused(tmp_path, prepare, capsys, name):
+    with pytest.raises(SystemExit):
+        prepare("table", write_csv(tmp_path / "log.csv"), *COLUMNS, "--name", name)
+    assert "must be a plain name" in capsys.readouterr().err
