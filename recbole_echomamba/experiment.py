@@ -57,6 +57,8 @@ def run(
         Interrupted: Ctrl-C or SIGTERM came during training; the message says how to go on.
         ValueError, FileNotFoundError: settings, data or a run directory that will not do; one line says why.
     """
+    if nproc < 1:
+        raise ValueError(f"nproc must be at least 1, it is {nproc}")
     config_dict = dict(config_dict or {})
     if resume is not None:
         model, dataset, config_dict = _continued(resume, model, dataset, config_file_list, config_dict)
@@ -71,7 +73,12 @@ def run(
     context = torch.multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
     args = (model, dataset, config_file_list, {**config_dict, **processes}, rest, queue)
-    torch.multiprocessing.spawn(_run_rank, args=args, nprocs=nproc, join=True)
+    try:
+        torch.multiprocessing.spawn(_run_rank, args=args, nprocs=nproc, join=True)
+    except torch.multiprocessing.ProcessRaisedException:
+        if not queue.empty() and isinstance(error := queue.get(), Exception):
+            raise error from None
+        raise
     return {} if queue.empty() else queue.get()
 
 
@@ -101,7 +108,11 @@ def _torchrun() -> dict:
 
 
 def _run_rank(rank, model, dataset, config_file_list, config_dict, rest, queue):
-    result = _run_here(model, dataset, config_file_list, {**config_dict, "local_rank": rank}, *rest)
+    try:
+        result = _run_here(model, dataset, config_file_list, {**config_dict, "local_rank": rank}, *rest)
+    except (ValueError, FileNotFoundError) as error:
+        queue.put(type(error)(str(error)))
+        raise
     if rank == 0:
         queue.put(result)
 
@@ -109,6 +120,8 @@ def _run_rank(rank, model, dataset, config_file_list, config_dict, rest, queue):
 def _run_here(model, dataset, config_file_list, config_dict, saved, result_file, resume) -> dict:
     if result_file and not Path(result_file).resolve().parent.is_dir():
         raise FileNotFoundError(f"--result_file: there is no folder {Path(result_file).resolve().parent}")
+    if result_file and Path(result_file).is_dir():
+        raise ValueError(f"--result_file: {result_file} is a folder; name a file")
     config = Config(model, dataset, config_file_list, config_dict)
     try:
         return _run(config, saved, result_file, resume)
@@ -120,6 +133,9 @@ def _run_here(model, dataset, config_file_list, config_dict, saved, result_file,
 def _run(config, saved, result_file, resume) -> dict:
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
+    Path("log", config["model"]).mkdir(
+        parents=True, exist_ok=True
+    )  # RecBole's own way fails when two processes make it
     init_logger(config)
     logger = getLogger()
     logger.info(config)
@@ -140,7 +156,7 @@ def _run(config, saved, result_file, resume) -> dict:
     try:
         if resume is not None:
             trainer.resume(resume)
-            if trainer.leads:
+            if trainer.leads and saved:
                 checkpoint.write_settings(Path(resume), config)
         result = _train_and_test(config, trainer, loaders, saved)
         if trainer.leads:
@@ -162,13 +178,14 @@ def _train_and_test(config, trainer: Trainer, loaders, saved: bool) -> dict:
         "dataset": config["dataset"],
         "variant": config["variant"],
         "seed": config["seed"],
+        "processes": 1 if config["single_spec"] else config["world_size"],
         "config": config.settings,
         "config_hash": config.hash,
         "data_hash": trainer.data_hash,
         "best_valid_score": float(best_score) if best_valid else None,
         "valid_score_bigger": config["valid_metric_bigger"],
         "best_valid_result": {k: float(v) for k, v in (best_valid or {}).items()},
-        "test_result": {k: float(v) for k, v in tested.items()},
+        "test_result": {k: float(v) for k, v in (tested or {}).items()},
         "best_epoch": trainer.best_epoch,
         "epochs": len(epochs),
         "seconds_per_epoch": float(np.mean([entry["seconds"] for entry in epochs])),

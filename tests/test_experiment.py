@@ -14,7 +14,7 @@ from recbole_echomamba import Config, load_run, run
 RESULT_KEYS = {
     *("model", "dataset", "variant", "seed", "config", "config_hash", "data_hash", "best_valid_result", "test_result"),
     *("best_epoch", "epochs", "seconds_per_epoch", "users_per_second", "peak_memory", "parameters", "versions"),
-    *("best_valid_score", "valid_score_bigger", "history", "run_directory"),
+    *("best_valid_score", "valid_score_bigger", "history", "run_directory", "processes"),
 }
 
 

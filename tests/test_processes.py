@@ -82,3 +82,21 @@ def test_a_run_of_two_processes_can_be_resumed(settings):
     assert second["epochs"] == 2
     assert second["run_directory"] == first["run_directory"]
     assert second["history"][0]["train_loss"] == first["history"][0]["train_loss"]
+
+
+def test_an_error_in_several_processes_is_one_clear_line(settings, capsys):
+    from recbole_echomamba.__main__ import main
+
+    given = flags({**settings, "data_path": "/nowhere"})
+    assert main(["run", "--model=Mamba4Rec", "--dataset=cycle", "--nproc=2", f"--port={free_port()}", *given]) == 1
+    message = capsys.readouterr().err
+    assert "error: data set 'cycle' is not there" in message
+    assert main(["run", "--model=Mamba4Rec", "--dataset=cycle", "--nproc=0", *given]) == 1
+    assert "nproc must be at least 1" in capsys.readouterr().err
+
+
+def test_the_number_of_processes_is_part_of_the_hash(settings):
+    two, _ = launched("nproc", {**settings, "epochs": 1})
+    one = run("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 1}, saved=False)
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert one["config_hash"] != two["config_hash"]

@@ -126,6 +126,22 @@ def test_settings_of_a_run_that_goes_on_cannot_change(settings, changed, words):
         run("SASRec", resume=done["run_directory"])
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("config.yaml", "a: [1", "config.yaml is damaged"),
+        ("config.yaml", "", "config.yaml is damaged"),
+        ("training_state.pt", "x", "training_state.pt is truncated or damaged"),
+        ("training_state.pt", None, "no training state at"),
+    ],
+)
+def test_a_damaged_run_is_refused_by_file(settings, file, content, words):
+    place = Path(run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 1})["run_directory"]) / file
+    place.unlink() if content is None else place.write_text(content)
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        run(resume=place.parent, config_dict={"epochs": 2})
+
+
 def test_changed_data_are_refused(settings, tmp_path):
     (tmp_path / "mine").mkdir()
     rows = [(f"u{user}", f"i{(user + step) % 12}", str(step)) for user in range(20) for step in range(8)]

@@ -39,6 +39,14 @@ def test_our_models_run_in_every_situation_of_recboles_tests(settings, name, sit
     assert result["test_result"].keys() == result["best_valid_result"].keys()
 
 
+@pytest.mark.parametrize(("mode", "empty"), [("valid_only", "test_result"), ("test_only", "best_valid_result")])
+def test_a_split_without_one_of_its_parts_leaves_that_result_empty(settings, mode, empty):
+    result = run("Mamba4Rec", "cycle", config_dict={**settings, "eval_args": {**EVALUATION, "split": {"LS": mode}}})
+    assert result[empty] == {}
+    assert len(result["test_result"]) + len(result["best_valid_result"]) == 6
+    assert result["epochs"] == 2
+
+
 @pytest.mark.parametrize("name", ["GRU4Rec", "SASRec", "BERT4Rec", "Caser", "NARM", "FPMC", "GRU4RecF"])
 def test_recboles_models_run_through_our_door(settings, name):
     changed = {"n_heads": 2, "embedding_size": 16, "inner_size": 16, "epochs": 1}
@@ -114,7 +122,6 @@ def test_a_model_class_of_ones_own_runs_and_reloads(settings):
     class Mine(Mamba4Rec):
         pass
 
-    own = {"num_layers": 1, "d_conv": 4, "expand": 2, "dropout_prob": 0.1, "loss_type": "CE", "ssm_init": "mamba"}
-    result = run(Mine, "cycle", config_dict={**settings, **own, "last_position_shortcut": True})
+    result = run(Mine, "cycle", config_dict=settings)
     config, model, _, _, _, test = load_run(result["run_directory"], Mine)
     assert Trainer(config, model).evaluate(test, load_best_model=False) == result["test_result"]

@@ -49,7 +49,13 @@ def read_settings(directory: Path | str) -> dict:
     file = Path(directory) / CONFIG
     if not file.is_file():
         raise FileNotFoundError(f"{directory} is not a run directory: it holds no {CONFIG}")
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        settings = None
+    if not isinstance(settings, dict) or not {"model", "dataset"} <= set(settings):
+        raise ValueError(f"{file} is damaged: it is not the settings of a run")
+    return settings
 
 
 def save_weights(model: torch.nn.Module, file: Path) -> None:
@@ -95,7 +101,7 @@ def load_state(file: Path | str, device) -> dict:
     try:
         return torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError:
-        raise
+        raise FileNotFoundError(f"there is no training state at {file}; the run cannot go on") from None
     except Exception as error:  # a damaged file can fail anywhere inside torch's reader
         raise ValueError(f"{file} is truncated or damaged ({type(error).__name__})") from None
 

@@ -18,7 +18,8 @@ import yaml
 from recbole.config import Config as RecBoleConfig
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from recbole_echomamba.host.registry import get_model, nearest
+from recbole_echomamba.host.checks import check_settings
+from recbole_echomamba.host.registry import get_model, model_names, nearest
 
 RECBOLE_PROPERTIES = Path(recbole.config.__file__).parent.parent / "properties"
 
@@ -100,6 +101,8 @@ class Config(RecBoleConfig):
                 content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=self.yaml_loader)
             except FileNotFoundError:
                 raise FileNotFoundError(f"config file {file} does not exist") from None
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"config file {file} cannot be read: {error}") from None
             except yaml.YAMLError as error:
                 raise ValueError(f"config file {file} is not valid YAML: {error}") from None
             if content is not None and not isinstance(content, dict):
@@ -125,7 +128,8 @@ class Config(RecBoleConfig):
         ours = properties_directory()
         self.internal_config_dict.update(self._read(ours / "overall.yaml"))
         self.internal_config_dict.update(specific)
-        self.internal_config_dict.update(self._read(ours / "model" / f"{model}.yaml"))
+        for kind in reversed(model_class.__mro__):  # a model of one's own has the settings of the one it is made from
+            self.internal_config_dict.update(self._read(ours / "model" / f"{kind.__name__}.yaml"))
         self.internal_config_dict.update(self._read(ours / "dataset" / f"{dataset}.yaml"))
 
     def _read(self, file: Path) -> dict:
@@ -136,10 +140,21 @@ class Config(RecBoleConfig):
         final = super()._get_final_config_dict()
         if "train_neg_sample_args" not in self.external_config_dict and self._needs_no_negatives(final):
             final["train_neg_sample_args"] = None
-        _check_ranges(final)
+        final["eval_args"] = self._whole_evaluation(final["eval_args"])
+        check_settings(final, self.internal_config_dict)
         left_out = {*DOOR_KEYS, "model", "dataset", "config_files", "MODEL_TYPE"}
         self.settings = copy.deepcopy({k: v for k, v in final.items() if k not in left_out})
         return final
+
+    def _whole_evaluation(self, arguments):
+        """What ``eval_args`` leaves out is ours; RecBole would put its own ratio split there."""
+        given = self.external_config_dict.get("eval_args", {})
+        if not isinstance(given, dict):
+            return given
+        ours = self._read(properties_directory() / "overall.yaml")["eval_args"]
+        mode = {**ours, **given}["mode"]
+        phases = mode if isinstance(mode, dict) else {"valid": mode, "test": mode}
+        return {**ours, **given, "mode": phases}
 
     def _needs_no_negatives(self, final) -> bool:
         return getattr(self.model_class, "input_type", None) is None and final.get("loss_type") == "CE"
@@ -161,8 +176,10 @@ class Config(RecBoleConfig):
         for key in self.external_config_dict:
             if key in here:
                 continue
-            if key not in elsewhere:
+            if key not in elsewhere and self.model in model_names():
                 raise ValueError(f"there is no setting {key!r}; {nearest(key, sorted(here))}")
+            if key not in elsewhere:
+                continue  # a setting of a model of one's own
             logging.getLogger().warning("setting %r belongs to another model and has no effect on %s", key, self.model)
 
     def _init_device(self):
@@ -198,8 +215,13 @@ class Config(RecBoleConfig):
     def hash(self) -> str:
         """Ten hex digits over model, data set and every setting that changes the result; not seed, paths or device."""
         settings = {k: v for k, v in self.settings.items() if k not in WITHOUT_EFFECT}
+        if not self["single_spec"]:
+            settings["processes"] = self["world_size"]
         text = json.dumps([self.model, self.dataset, settings], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "none": None, "null": None}
 
 
 def parse_value(text: str):
@@ -207,33 +229,8 @@ def parse_value(text: str):
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = {"true": True, "false": False, "none": None, "null": None}.get(text.strip().lower(), text)
+        value = WORDS.get(text.strip().lower(), text)
         if text.strip()[:1] in ("[", "{"):
             with contextlib.suppress(yaml.YAMLError):  # an interval such as [5,inf) stays text
                 value = yaml.safe_load(text)
     return list(value) if isinstance(value, tuple | set) else value
-
-
-def _check_ranges(settings: dict) -> None:
-    least = {"MAX_ITEM_LIST_LENGTH": 1, "epochs": 1, "train_batch_size": 1, "eval_batch_size": 1, "eval_step": 0}
-    model = {"hidden_size": 1, "num_layers": 1, "d_state": 1, "d_conv": 1, "expand": 1}
-    for key, minimum in {**least, **model}.items():
-        value = settings.get(key)
-        if value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise ValueError(f"{key} must be a whole number of at least {minimum}, it is {value!r}")
-    if settings["train_on"] not in ("train", "all"):
-        raise ValueError(f"train_on is {settings['train_on']!r}; choose train or all")
-    topk = settings["topk"] if isinstance(settings["topk"], list) else [settings["topk"]]
-    metric, at, k = str(settings["valid_metric"]).partition("@")
-    if at and (not k.isdigit() or int(k) not in topk):
-        raise ValueError(f"valid_metric is {settings['valid_metric']} but topk is {topk}; add {k} to topk")
-    if metric.lower() not in [name.lower() for name in _as_list(settings["metrics"])]:
-        raise ValueError(
-            f"valid_metric is {settings['valid_metric']} but metrics is {settings['metrics']}; add {metric}"
-        )
-
-
-def _as_list(value) -> list:
-    return value if isinstance(value, list) else [value]

@@ -60,7 +60,13 @@ def create_dataset(config) -> SequentialDataset:
     leads = config["single_spec"] or config["local_rank"] == 0
     if not leads:
         torch.distributed.barrier()  # the first process of this machine prepares the data, the others find them kept
-    dataset = _dataset_class(config)(config)
+    try:
+        dataset = _dataset_class(config)(config)
+    except ValueError as error:
+        if "feat is empty" not in str(error):
+            raise
+        kept = ", ".join(f"{key}={config[key]}" for key in ("user_inter_num_interval", "item_inter_num_interval"))
+        raise ValueError(f"data set {config['dataset']}: no interaction is left after filtering with {kept}") from None
     if leads and not config["single_spec"]:
         torch.distributed.barrier()
     return dataset
@@ -121,8 +127,10 @@ def _joined(dataset, parts):
 def atomic_files(config) -> list[Path]:
     """The data set's files that a run reads: ``.inter``, and ``.item`` and ``.user`` where they are loaded."""
     folder, name = Path(config["data_path"]), config["dataset"]
-    load_col = config["load_col"] or {}
-    parts = ["inter", *(part for part in ("item", "user") if part in load_col)]
+    load_col = config["load_col"]
+    parts = [f"{part}.inter" for part in config["benchmark_filename"] or []] or ["inter"]
+    parts += [part for part in ("item", "user") if load_col is None or part in load_col]
+    parts += config["additional_feat_suffix"] or []
     return [file for part in parts if (file := folder / f"{name}.{part}").is_file()]
 
 
@@ -134,6 +142,8 @@ def _check_atomic_file(config) -> None:
         raise FileNotFoundError(_how_to_get(config, file))
     columns = _columns(config)
     for key, kind in (("USER_ID_FIELD", "token"), ("ITEM_ID_FIELD", "token"), ("TIME_FIELD", "float")):
+        if columns.get(config[key], kind) != kind:
+            raise ValueError(f"{file}, line 1: {config[key]}:{columns[config[key]]} must be {config[key]}:{kind}")
         if config[key] not in columns:
             raise ValueError(
                 f"{file}, line 1: there is no column `{config[key]}:{kind}` (it has {', '.join(columns)}); "
@@ -146,9 +156,21 @@ def _columns(config) -> dict[str, str]:
     file = Path(config["data_path"]) / f"{config['dataset']}.inter"
     if not file.is_file():
         return {}
-    with open(file, encoding=config["encoding"] or "utf-8") as lines:
-        header = lines.readline().rstrip("\r\n")
-    columns = dict(column.partition(":")[::2] for column in header.split(config["field_separator"]))
+    try:
+        with open(file, encoding=config["encoding"] or "utf-8") as lines:
+            header = lines.readline().rstrip("\r\n")
+    except (UnicodeDecodeError, LookupError) as error:
+        raise ValueError(
+            f"{file}, line 1, cannot be decoded ({error}); name its --encoding, or write it as utf-8"
+        ) from None
+    if not header or header.startswith("\ufeff"):
+        raise ValueError(
+            f"{file}, line 1: {'a byte order mark: write utf-8 without one' if header else 'the file is empty'}"
+        )
+    entries = [column.partition(":")[::2] for column in header.split(config["field_separator"])]
+    columns = dict(entries)
+    if len(columns) < len(entries):
+        raise ValueError(f"{file}, line 1: a column stands there twice: {header!r}")
     for name, kind in columns.items():
         if kind not in {known.value for known in FeatureType}:
             kinds = "token, float, token_seq or float_seq"

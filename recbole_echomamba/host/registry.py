@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 
 import torch
-from recbole.model import sequential_recommender as recbole_models
-from recbole.model.abstract_recommender import SequentialRecommender
 
-from recbole_echomamba.models import RECOMMENDERS
-
+anomaly = torch.is_anomaly_enabled()
 # Importing RecBole's models switches anomaly detection on for the whole process (sine.py), which makes every backward pass
-# of every model record a traceback per operation. Whoever wants it can switch it on after this import.
-torch.autograd.set_detect_anomaly(False)
+# of every model record a traceback per operation.
+from recbole.model import sequential_recommender as recbole_models  # noqa: E402
+
+torch.autograd.set_detect_anomaly(anomaly)
+from recbole.model.abstract_recommender import SequentialRecommender  # noqa: E402
+
+from recbole_echomamba.models import RECOMMENDERS  # noqa: E402
 
 
 def model_names() -> list[str]:

@@ -56,7 +56,7 @@ class WindowedDataset(SequentialDataset):
     def _cache_key(self) -> str | None:
         if not self.config["data_cache"] or self._file.stat().st_size < CACHE_FROM:
             return None
-        settings = {name: self.config[name] for name in [*dataset_arguments, "exact_time_order"]}
+        settings = {name: self.config[name] for name in [*dataset_arguments, "encoding", "exact_time_order"]}
         settings.pop("MAX_ITEM_LIST_LENGTH", None)
         text = json.dumps([sha256(self._file), settings], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -106,7 +106,14 @@ class WindowedDataset(SequentialDataset):
             self.field2seqlen[field] = 1
             if kind == "float":
                 self.field2bucketnum[field] = 2
-        return read_atomic_file(Path(filepath), separator, encoding, kinds)
+        frame = read_atomic_file(Path(filepath), separator, encoding, kinds)
+        if self.time_field in frame and (unset := ~np.isfinite(frame[self.time_field].to_numpy())).any():
+            lines = ", ".join(map(str, np.flatnonzero(unset)[:5] + 2))
+            self.logger.warning(
+                "%s: %d rows have no finite %s (lines %s ...) and get the mean, as in RecBole",
+                *(filepath, unset.sum(), self.time_field, lines),
+            )
+        return frame
 
     def _filter_nan_user_or_item(self):
         """As RecBole means it: its own code takes labels for positions, and keeps rows when both ids are missing somewhere."""

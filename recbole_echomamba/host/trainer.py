@@ -32,6 +32,12 @@ class _DistributedSetup(AbstractTrainer):
             self.distributed_model = torch.nn.parallel.DistributedDataParallel(self.model, device_ids=device_ids)
 
 
+STATE_KEYS = {
+    *("data_hash", "epoch", "model", "optimizer", "cur_step", "best_valid_score", "best_valid_result"),
+    *("random", "data_order", "history"),
+}
+
+
 class Trainer(RecBoleTrainer, _DistributedSetup):
     """Trains and evaluates any sequential model.
 
@@ -42,6 +48,11 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
     """
 
     def __init__(self, config, model):
+        for folder in (
+            config["checkpoint_dir"],
+            "log_tensorboard",
+        ):  # RecBole's own way fails when two processes make them
+            Path(folder).mkdir(parents=True, exist_ok=True)
         super().__init__(config, model)
         if config["keep_freed_memory"] and config["device"].type == "cpu":
             keep_freed_memory()
@@ -102,7 +113,11 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         """
         if self.leads:
             self._use(Path(directory))
-        state = checkpoint.load_state(Path(directory) / checkpoint.STATE, self.device)
+        file = Path(directory) / checkpoint.STATE
+        state = checkpoint.load_state(file, self.device)
+        own = self.model.state_dict()
+        if not isinstance(state, dict) or not set(state) >= STATE_KEYS or state["model"].keys() != own.keys():
+            raise ValueError(f"{file} is not a training state of {self.config['model']}")
         if state["data_hash"] != self.data_hash:
             raise ValueError(f"the data have changed since {directory} was trained on them; start a new run")
         self.model.load_state_dict(state["model"])

@@ -7,6 +7,7 @@ The backend is chosen by device and by what imports, and logged once with the re
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from recbole_echomamba.ops.dispatch import backend_for
@@ -30,6 +31,7 @@ def selective_scan(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, reverse: bool = False
 ) -> Tensor:
     """Every position of the recurrence, ``[B, L, D]``; see :func:`.reference.selective_scan`."""
+    _check_shapes(x, delta, A, D, B=(B, (*x.shape[:2], A.shape[1])), C=(C, (*x.shape[:2], A.shape[1])))
     return backend_for(x, all_positions=True).selective_scan(x, delta, A, B, C, D, reverse)
 
 
@@ -42,6 +44,7 @@ def selective_scan_at(
         x, delta: ``[B, L, D]``. A: ``[D, N]``. B: ``[B, L, N]``. C_at: ``[B, N]``. D: ``[D]``. position: ``[B]``.
         reverse: the recurrence runs from slot ``L-1`` down to the position instead of from slot 0 up to it.
     """
+    _check_shapes(x, delta, A, D, B=(B, (*x.shape[:2], A.shape[1])), C_at=(C_at, (len(x), A.shape[1])))
     return scan_at(x, delta, A, B, C_at, D, Walk(position, x.shape[1], reverse))
 
 
@@ -80,3 +83,12 @@ def walks_from(
         The tokens at the positions, ``[B, .]``, and for each walk its tokens in the layout the backend likes best.
     """
     return backend_for(tokens).walks_from(tokens, position, directions)
+
+
+def _check_shapes(x: Tensor, delta: Tensor, A: Tensor, D: Tensor, **more: tuple[Tensor, tuple[int, ...]]) -> None:
+    """The kernels read memory as if the shapes were right."""
+    channels = x.shape[-1]
+    expected = {"delta": (delta, x.shape), "A": (A, (channels, A.shape[-1])), "D": (D, (channels,)), **more}
+    for name, (tensor, shape) in expected.items():
+        if tensor.shape != torch.Size(shape):
+            raise ValueError(f"{name} has shape {list(tensor.shape)}, with x {list(x.shape)} it must be {list(shape)}")

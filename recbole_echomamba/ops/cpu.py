@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from recbole_echomamba.ops import cpu_convolution, cpu_kernels, cpu_norm, cpu_packing, cpu_steps
 from recbole_echomamba.ops.cpu_math import LOG2E
@@ -86,6 +87,7 @@ class _ScanAt(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dy):
         return _scan_gradients(cpu_kernels.scan_at_backward, ctx, dy)
 
@@ -101,6 +103,7 @@ class _Scan(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dy):
         return _scan_gradients(cpu_kernels.scan_backward, ctx, dy)
 
@@ -119,6 +122,7 @@ class _ConvSilu(torch.autograd.Function):
         return out, out[torch.from_numpy(walk.start)]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dout, dout_at):
         x, weight, bias = ctx.saved_tensors
         walk = ctx.walk
@@ -141,6 +145,7 @@ class _StepSizes(torch.autograd.Function):
         return delta
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, ddelta):
         dt, weight, bias = ctx.saved_tensors
         ddt = torch.empty_like(dt, memory_format=torch.contiguous_format)
@@ -162,6 +167,7 @@ class _DropoutNorm(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dout):
         x, residual, weight, stats = ctx.saved_tensors
         dx, dresidual = (torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (x, residual))
@@ -185,6 +191,7 @@ class _Pack(torch.autograd.Function):
         return walks[0].at(tokens), *packed
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dat, *dpacked):
         rows, _, width = ctx.shape
         dtokens = torch.empty(ctx.shape, dtype=ctx.dtype)

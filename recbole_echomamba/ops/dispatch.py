@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import logging
 import os
 
@@ -12,6 +11,7 @@ import torch
 
 FORCE = "ECHOMAMBA_SCAN"
 MODULES = {"reference": "reference", "numba": "cpu", "triton": "gpu", "mamba_ssm": "cuda"}
+DEVICE = {"numba": "cpu", "triton": "cuda", "mamba_ssm": "cuda"}
 ORDER = ["numba", "triton", "mamba_ssm", "reference"]
 """The first that can run is taken; for a scan over all positions mamba-ssm's compiled kernel comes first."""
 
@@ -19,7 +19,7 @@ ORDER = ["numba", "triton", "mamba_ssm", "reference"]
 def backend_for(tensor: torch.Tensor, all_positions: bool = False):
     """The module that computes operations on ``tensor``.
 
-    Raises ValueError when ``ECHOMAMBA_SCAN`` names an unknown backend, RuntimeError when the one it names cannot run here.
+    Raises ValueError when ``ECHOMAMBA_SCAN`` names an unknown backend, or one that cannot run here.
     """
     return _choose(tensor.device.type, os.environ.get(FORCE, ""), all_positions)
 
@@ -31,7 +31,7 @@ def _choose(device: str, forced: str, all_positions: bool):
         if forced not in MODULES:
             raise ValueError(f"{FORCE} is {forced!r}; choose {', '.join(MODULES)}")
         if reason := why_not(forced, device):
-            raise RuntimeError(f"{FORCE} is {forced!r}, which cannot run on this {device}: {reason}")
+            raise ValueError(f"{FORCE} is {forced!r}, which cannot run on this {device}: {reason}")
         name, reason = forced, f"forced by {FORCE}"
     else:
         name, reason = _best(device, all_positions)
@@ -51,12 +51,9 @@ def _best(device: str, all_positions: bool) -> tuple[str, str]:
         reason = why_not(name, device)
         if reason is None:
             return name, "; ".join(passed_over) or "the fastest here"
-        if device in DEVICE.get(name, device):
+        if DEVICE.get(name) == device:
             passed_over.append(f"no {name}: {reason}")
     raise AssertionError("the reference runs everywhere")
-
-
-DEVICE = {"numba": "cpu", "triton": "cuda", "mamba_ssm": "cuda"}
 
 
 def why_not(name: str, device: str) -> str | None:
@@ -67,12 +64,13 @@ def why_not(name: str, device: str) -> str | None:
         and not (name == "triton" and os.environ.get("TRITON_INTERPRET") == "1")
     ):
         return f"{name} runs on {DEVICE[name]}"
-    if name == "numba" and importlib.util.find_spec("numba") is None:
-        return "numba is not installed; pip install numba"
-    if name == "triton" and importlib.util.find_spec("triton") is None:
-        return "triton is not installed; pip install triton"
     if name == "mamba_ssm":
         return _why_no_mamba_ssm()
+    if name in DEVICE:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            return f"{name} does not import ({error}); pip install {name}"
     return None
 
 

@@ -11,6 +11,7 @@ import math
 import torch
 import triton
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from recbole_echomamba.ops import gpu_kernels
 from recbole_echomamba.ops.reference import conv_silu, dropout_norm, step_sizes, walks_from
@@ -52,6 +53,7 @@ class _ScanAt(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dy):
         x, delta, A, B, C_at, D, position = ctx.saved_tensors
         batch, length, channels = x.shape
@@ -92,6 +94,7 @@ class _Scan(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dy):
         x, delta, A, B, C, D, kept = ctx.saved_tensors
         batch, length, channels = x.shape

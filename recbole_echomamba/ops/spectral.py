@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def spectral_filter(x: Tensor, weight: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ class _SpectralFilter(torch.autograd.Function):
         return _irfft(spectrum * torch.view_as_complex(weight), ctx.length)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, dout):
         spectrum, weight = ctx.saved_tensors
         gradient = _rfft(dout)

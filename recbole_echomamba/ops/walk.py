@@ -28,6 +28,8 @@ class Walk:
         if position.device.type != "cpu":
             return
         slots = position.numpy().astype(np.int64)
+        if len(slots) and not (slots.min() >= 0 and slots.max() < length):
+            raise ValueError(f"positions must lie in 0..{length - 1}, they are {slots.min()}..{slots.max()}")
         rows = np.arange(len(slots))
         self.count = length - slots if reverse else slots + 1
         self.step = np.full(len(slots), 1 if reverse else -1)

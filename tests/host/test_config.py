@@ -60,9 +60,9 @@ def test_a_class_works_as_well_as_a_name():
     class Mine(Mamba4Rec):
         pass
 
-    settings = {"hidden_size": 8, "ssm_init": "mamba", "last_position_shortcut": True, "loss_type": "CE"}
-    config = Config(Mine, "ml-100k", config_dict={**settings, "d_state": 2})
+    config = Config(Mine, "ml-100k", config_dict={"d_state": 2, "my_gate": 3})
     assert config["model"] == "Mine"
+    assert (config["hidden_size"], config["d_state"], config["my_gate"]) == (64, 2, 3)
     assert config.model_class is Mine
 
 
@@ -79,6 +79,8 @@ def test_a_class_works_as_well_as_a_name():
         ("True", True),
         ("false", False),
         ("None", None),
+        ("no", False),
+        ("on", True),
         ("NDCG@10", "NDCG@10"),
         ("a=b", "a=b"),
         ("__import__('os').getcwd()", "__import__('os').getcwd()"),
@@ -97,6 +99,22 @@ def test_values_are_read_as_literals_and_never_evaluated(text, value):
         ({"epochs": 1.5}, ["epochs", "1.5"]),
         ({"topk": [5]}, ["NDCG@10", "add 10 to topk"]),
         ({"valid_metric": "GAUC"}, ["GAUC", "metrics"]),
+        ({"topk": [10, 2.5]}, ["topk", "whole numbers"]),
+        ({"metrics": ["Foo"]}, ["metrics", "Foo", "ndcg"]),
+        ({"dropout_prob": 1.0}, ["dropout_prob", "below 1"]),
+        ({"learning_rate": "abc"}, ["learning_rate", "'abc'"]),
+        ({"stopping_step": -1}, ["stopping_step", "at least 0"]),
+        ({"learner": "foo"}, ["learner", "adamw"]),
+        ({"loss_type": "XX"}, ["loss_type", "CE or BPR"]),
+        ({"shuffle": "maybe"}, ["shuffle", "true or false"]),
+        ({"checkpoint_dir": 2024}, ["checkpoint_dir", "text"]),
+        ({"clip_grad_norm": "abc"}, ["clip_grad_norm", "max_norm"]),
+        ({"user_inter_num_interval": "[a,b]"}, ["user_inter_num_interval", r"[5,inf)"]),
+        ({"load_col": {"inter": ["user_id", "item_id"]}}, ["load_col", "timestamp"]),
+        ({"eval_args": "garbage"}, ["eval_args", "split"]),
+        ({"eval_args": {"mode": "labeled"}}, ["eval_args", "uni100"]),
+        ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, ["eval_args", "three ratios"]),
+        ({"eval_args": {"order": "RO"}}, ["eval_args", "order: TO"]),
     ],
 )
 def test_a_bad_setting_is_named_with_what_to_do(settings, words):
@@ -144,3 +162,10 @@ def test_settings_build_the_same_config_again():
     first = Config("SASRec", "ml-100k", config_dict={"hidden_size": 32, "topk": "[10]"})
     settings = yaml.safe_load(yaml.safe_dump(first.settings))
     assert Config("SASRec", "ml-100k", config_dict=settings).hash == first.hash
+
+
+def test_what_eval_args_leaves_out_stays_leave_one_out():
+    config = Config("EchoMamba4Rec", "ml-100k", config_dict={"eval_args": {"mode": "uni100"}})
+    assert config["eval_args"]["split"] == {"LS": "valid_and_test"}
+    assert config["eval_args"]["order"] == "TO"
+    assert config["eval_args"]["mode"] == {"valid": "uni100", "test": "uni100"}

@@ -99,3 +99,23 @@ def test_histories_too_short_to_split_are_refused(tmp_path, interactions):
 def test_a_catalogue_smaller_than_topk_is_refused(settings):
     with pytest.raises(ValueError, match=f"has {ITEMS} items after filtering, but topk asks for 20"):
         loaders(settings, topk=[10, 20])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty"),
+        (b"\xef\xbb\xbfuser_id:token\titem_id:token\ttimestamp:float\n", "byte order mark"),
+        (b"user_id:token\titem_id:token\ttimestamp:float\ttimestamp:float\n", "twice"),
+        (b"user_id:token\titem_id:token\ttimestamp:token\n", "must be timestamp:float"),
+        (b"user_id:token\titem_id:word\ttimestamp:float\n", "'word'"),
+        (b"\xe9:token\titem_id:token\ttimestamp:float\n", "--encoding"),
+        (b"user_id:token\titem_id:token\ttimestamp:float\n", "no interaction is left"),
+    ],
+)
+def test_a_header_that_will_not_do_is_refused_with_the_file(tmp_path, content, words):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mine.inter").write_bytes(content)
+    with pytest.raises(ValueError, match=words) as error:
+        create_dataset(Config("EchoMamba4Rec", "mine", config_dict={"data_path": str(tmp_path)}))
+    assert "mine" in str(error.value)

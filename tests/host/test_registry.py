@@ -25,6 +25,8 @@ def test_a_model_that_needs_recboles_two_stage_trainer_is_refused():
         get_model("S3Rec")
 
 
-def test_importing_the_package_leaves_anomaly_detection_off():
-    code = "import recbole_echomamba, torch; print(torch.is_anomaly_enabled())"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).split()[-1] == "False"
+@pytest.mark.parametrize("switched", [False, True])
+def test_importing_the_package_leaves_anomaly_detection_as_it_was(switched):
+    switch = f"torch.autograd.set_detect_anomaly({switched})"
+    code = f"import torch; {switch}; import recbole_echomamba; print(torch.is_anomaly_enabled())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split()[-1] == str(switched)

@@ -30,12 +30,13 @@ def test_a_forced_backend_is_the_one_that_runs(monkeypatch):
 
 
 def test_the_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
-    monkeypatch.setattr(dispatch.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "numba", None)  # an import of it fails
     with caplog.at_level(logging.INFO):
         dispatch.backend_for(torch.zeros(1))
         dispatch.backend_for(torch.zeros(1))
     (line,) = [record.getMessage() for record in caplog.records]
-    assert "on cpu: reference (no numba: numba is not installed; pip install numba)" in line
+    assert "on cpu: reference (no numba: numba does not import" in line
+    assert "pip install numba" in line
 
 
 def test_an_unknown_backend_is_refused_with_the_list_of_known_ones(monkeypatch):
@@ -56,10 +57,10 @@ def test_an_unknown_backend_is_refused_with_the_list_of_known_ones(monkeypatch):
     ],
 )
 def test_a_forced_backend_that_cannot_run_says_why_and_what_to_install(monkeypatch, forced, device, advice):
-    monkeypatch.setattr(dispatch.importlib.util, "find_spec", lambda name: None)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setitem(sys.modules, "selective_scan_cuda", None)  # an import of it fails
-    with pytest.raises(RuntimeError, match=advice):
+    for module in ("numba", "triton", "selective_scan_cuda"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match=advice):
         dispatch._choose(device, forced, False)
 
 
@@ -112,7 +113,7 @@ def test_causal_conv1ds_layout_is_met_and_undone(mamba_ssm, taps, reverse):
 
 
 def test_mamba_ssm_is_preferred_for_a_scan_over_all_positions_only(mamba_ssm, monkeypatch):
-    monkeypatch.setattr(dispatch.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "triton", types.ModuleType("triton"))
     assert dispatch._best("cuda", all_positions=True)[0] == "mamba_ssm"
     assert dispatch._best("cuda", all_positions=False)[0] == "triton"
     assert dispatch._best("cpu", all_positions=True)[0] == "numba"

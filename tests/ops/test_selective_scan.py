@@ -156,3 +156,29 @@ def test_nan_is_passed_on_rather_than_hidden():
         y = cpu.scan_at(*inputs, ops.Walk(given["position"], 5))
     assert torch.isnan(y[0, 0])
     assert not torch.isnan(y[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("delta", (2, 5, 3)), ("A", (4, 2)), ("B", (3, 2, 2)), ("C", (3, 5, 1)), ("D", (4,))]
+)
+def test_tensors_whose_shapes_do_not_fit_are_refused_by_name(name, size):
+    given = {**problem((3, 5, 3, 2)), name: torch.zeros(size)}
+    with pytest.raises(ValueError, match=rf"^{name} has shape|it must be"):
+        ops.selective_scan(*(given[key] for key in ("x", "delta", "A", "B", "C", "D")))
+
+
+@pytest.mark.parametrize("position", [-1, 5])
+def test_positions_outside_a_row_are_refused(position):
+    given = problem((3, 5, 3, 2))
+    inputs = [given[key] for key in ("x", "delta", "A", "B", "C_at", "D")]
+    with pytest.raises(ValueError, match=r"positions must lie in 0\.\.4"):
+        ops.selective_scan_at(*inputs, torch.tensor([0, position, 1]))
+
+
+def test_a_second_derivative_is_refused_rather_than_wrong():
+    given = problem((2, 4, 3, 2))
+    x = given["x"].requires_grad_()
+    y = ops.selective_scan(x, *(given[key] for key in ("delta", "A", "B", "C", "D")))
+    (gradient,) = torch.autograd.grad((y**2).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.sum().backward()
