@@ -28,6 +28,22 @@ CACHE_FROM = 16 * 2**20
 LEFT_OUT = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
 
 
+class TokenIds(dict):
+    """Field to ``{text: id}``, made when a field is first asked for: training never does, and two million texts are half a GiB.
+
+    Args:
+        texts: field to its texts by id.
+    """
+
+    def __init__(self, texts: dict[str, np.ndarray]):
+        super().__init__()
+        self.texts = texts
+
+    def __missing__(self, field: str) -> dict[str, int]:
+        self[field] = dict(zip(self.texts[field].tolist(), range(len(self.texts[field])), strict=True))
+        return self[field]
+
+
 class WindowedDataset(SequentialDataset):
     """Reads, filters, numbers and orders interactions as RecBole does; samples are windows, see :mod:`.windows`.
 
@@ -48,6 +64,10 @@ class WindowedDataset(SequentialDataset):
         self._order()
         if key and self.user_feat is None and self.item_feat is None:
             cache.store(self._file, key, *self._facts())
+
+    def _get_preset(self):
+        super()._get_preset()
+        self.field2token_id = TokenIds(self.field2id_token)
 
     @property
     def _file(self) -> Path:
@@ -73,7 +93,7 @@ class WindowedDataset(SequentialDataset):
             self.field2type[name], self.field2source[name] = FeatureType(kind), FeatureSource(source)
             self.field2seqlen[name] = 1
             if f"texts.{name}" in arrays:
-                self._set_texts(name, np.asarray(arrays[f"texts.{name}"]))
+                self.field2id_token[name] = np.asarray(arrays[f"texts.{name}"])
             else:
                 self.field2bucketnum[name] = 2
             columns[name] = arrays[f"column.{name}"]
@@ -83,10 +103,6 @@ class WindowedDataset(SequentialDataset):
         self.feat_name_list = self._build_feat_name_list()
         self.reordered_users = facts["reordered"]
         self._warn_of_order()
-
-    def _set_texts(self, field: str, texts: np.ndarray) -> None:
-        self.field2id_token[field] = texts
-        self.field2token_id[field] = dict(zip(texts.tolist(), range(len(texts)), strict=True))
 
     def _load_feat(self, filepath, source):
         separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
@@ -164,7 +180,7 @@ class WindowedDataset(SequentialDataset):
         numbered, texts = number_tokens(columns)
         for (feat, field, kind), ids in zip(remap_list, numbered, strict=True):
             if field not in self.field2id_token:
-                self._set_texts(field, texts)
+                self.field2id_token[field] = texts
             if kind == FeatureType.TOKEN:
                 feat[field] = ids
             else:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-LOGITS_BYTES = 2**29
+LOGITS_BYTES = 2**28
 """Logits ``[rows, n]`` held at a time; smaller ones are computed in one piece."""
 
 
