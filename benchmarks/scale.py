@@ -9,7 +9,6 @@ import argparse
 import itertools
 import json
 import multiprocessing
-import resource
 import time
 from pathlib import Path
 
@@ -162,7 +161,7 @@ def seconds_since(begin: float) -> float:
 
 def peak() -> float:
     """GiB this process has held at once."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    return round(timing.high_water_bytes() / 2**30, 2)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import argparse
 import json
 import multiprocessing
 import platform
-import resource
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -84,13 +84,17 @@ def _peak_here(make, args, device) -> int:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
     else:
-        # the high-water mark may stem from making the model: memory in use now is what the call adds to
-        before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from what is in use
+        before = high_water_bytes()
     call()
     call()
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() - before
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return (torch.cuda.max_memory_allocated() if device == "cuda" else high_water_bytes()) - before
+
+
+def high_water_bytes() -> int:
+    """The most memory this process has held; unlike ``ru_maxrss`` without what its parent held."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024
 
 
 def median(values: list[float]) -> float:

@@ -1,5 +1,6 @@
 """EchoMamba4Rec and other state-space sequential recommenders as a RecBole plugin."""
 
+from recbole_echomamba import environment  # noqa: F401  before anything that imports torch
 from recbole_echomamba.experiment import load_run, run
 from recbole_echomamba.host.config import Config
 from recbole_echomamba.host.dataset import create_dataset, data_preparation
