@@ -185,5 +185,5 @@ def _how_to_get(config, file: Path) -> str:
     missing = f"data set {name!r} is not there: {file} does not exist"
     if name in GETTING:
         commands = "\n".join(f"  {c.format(data_path=file.parent.parent)}" for c in GETTING[name])
-        return f"{missing}; two commands get it:\n{commands}"
+        return f"{missing}; two steps get it:\n{commands}"
     return f"{missing}; put a RecBole atomic file there or point --data_path at the folder that holds {name}/"

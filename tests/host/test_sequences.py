@@ -1,7 +1,6 @@
 """The data set in flat columns must be RecBole's own, number for number; RecBole's own class is run beside it."""
 
 import random
-import warnings
 
 import numpy as np
 import pytest
@@ -11,8 +10,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.utils import init_seed
 
 from recbole_echomamba import Config, Trainer, create_dataset, data_preparation, get_model
-from recbole_echomamba.host import cache, sequences
-from recbole_echomamba.host.loader import Order
+from recbole_echomamba.host import sequences
 from recbole_echomamba.host.windows import WindowedInteraction
 from tests.conftest import write_inter
 
@@ -202,124 +200,6 @@ def test_exact_order_differs_where_float32_rounds_and_the_warning_counts_the_use
     dataset, items = two_orders(tmp_path, exact=True)
     assert sorted(items) == ["i3", "i4"]
     assert "another last item" not in caplog.text
-
-
-@pytest.fixture
-def kept(tmp_path, monkeypatch):
-    """A data set large enough to be cached, and what reading it gives."""
-    awkward(tmp_path / "odd")
-    monkeypatch.setattr(sequences, "CACHE_FROM", 0)
-
-    def read(**changed):
-        changed = {"data_path": str(tmp_path), "topk": [1], "valid_metric": "NDCG@1", **changed}
-        intervals = {"user_inter_num_interval": "[1,inf)", "item_inter_num_interval": "[1,inf)"}
-        config = Config("SASRec", "odd", config_dict={**SMALL, **intervals, **changed})
-        dataset = create_dataset(config)
-        data_preparation(config, dataset)
-        return dataset
-
-    return read, tmp_path / "odd" / cache.FOLDER
-
-
-def reads(monkeypatch):
-    """Counts how often the atomic file is read."""
-    count = []
-    original = sequences.read_atomic_file
-    monkeypatch.setattr(sequences, "read_atomic_file", lambda *a: count.append(1) or original(*a))
-    return count
-
-
-def test_the_cache_gives_the_same_data_without_reading_the_file(kept, monkeypatch):
-    read, folder = kept
-    first, count = read(), reads(monkeypatch)
-    again = read()
-    assert count == []
-    assert len(list(folder.iterdir())) == 1
-    assert_same_samples(first.inter_feat, again.inter_feat)
-    for field in ("user_id", "item_id"):
-        assert first.field2token_id[field] == again.field2token_id[field]
-    assert first.field2type == again.field2type
-    assert first.reordered_users == again.reordered_users > 0
-
-
-def test_another_file_or_setting_is_not_served_from_the_cache(kept, monkeypatch):
-    read, folder = kept
-    read()
-    count = reads(monkeypatch)
-    read(exact_time_order=True)
-    file = folder.parent / "odd.inter"
-    file.write_text(file.read_text() + "u1\ta\t1600000300\n")
-    read()
-    assert count == [1, 1]
-    read(MAX_ITEM_LIST_LENGTH=3)
-    assert count == [1, 1]
-
-
-def damage(file):
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 255
-    file.write_bytes(content)
-
-
-@pytest.mark.parametrize("spoil", [damage, lambda file: file.write_bytes(b"x"), lambda file: file.unlink()])
-@pytest.mark.parametrize("name", ["column.item_id.npy", "facts.json"])
-def test_a_damaged_cache_is_noticed_and_made_again(kept, monkeypatch, spoil, name):
-    read, folder = kept
-    first = read()
-    (place,) = folder.iterdir()
-    spoil(place / name)
-    count = reads(monkeypatch)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        again = read()
-    assert count == [1]
-    assert_same_samples(first.inter_feat, again.inter_feat)
-    read()
-    assert count == [1]
-
-
-def test_a_folder_that_cannot_be_written_does_without_a_cache(kept, monkeypatch):
-    read, folder = kept
-    folder.write_text("a file where the folder would be")
-    assert len(read().inter_feat) > 0
-
-
-@pytest.mark.parametrize(("n", "processes"), [(10, 2), (7, 3), (2, 5), (0, 1)])
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_the_order_of_samples_is_pytorchs(n, processes, shuffle):
-    from torch.utils.data import DistributedSampler, RandomSampler
-
-    for rank in range(processes):
-        ours = Order(n, shuffle, torch.Generator().manual_seed(3), rank, processes, padded=processes > 1)
-        if processes > 1:
-            theirs = DistributedSampler(range(n), processes, rank, shuffle)
-            theirs.set_epoch(4)
-            ours.set_epoch(4)
-        else:
-            theirs = RandomSampler(range(n), generator=torch.Generator().manual_seed(3)) if shuffle and n else range(n)
-        assert list(ours) == list(theirs)
-        assert len(ours) == len(list(ours))
-
-
-def test_evaluation_shards_cover_every_sample_once():
-    shards = [list(Order(7, False, rank=rank, processes=3)) for rank in range(3)]
-    assert sorted(number for shard in shards for number in shard) == list(range(7))
-
-
-def test_a_large_catalogue_is_scored_in_fewer_rows_at_once(settings, monkeypatch):
-    from recbole_echomamba.host import loader
-
-    monkeypatch.setattr(loader, "SCORES_BYTES", 4 * 13 * 5)
-    config = Config("Mamba4Rec", "cycle", config_dict=settings)
-    _, valid, _ = data_preparation(config, create_dataset(config))
-    assert [len(batch[0]) for batch in valid] == [5] * 9 + [3]
-
-
-def test_train_on_all_has_every_target(settings):
-    config = Config("Mamba4Rec", "cycle", config_dict={**settings, "train_on": "all"})
-    train, valid, test = data_preparation(config, create_dataset(config))
-    assert len(train.dataset) == 48 * 10
-    assert len(valid.dataset) == len(test.dataset) == 48
 
 
 def test_samples_are_sorted_and_shuffled_as_recbole_sorts_them(settings):
