@@ -17,6 +17,11 @@ class Range:
     kind: str
     values: list
 
+    @property
+    def first(self):
+        """A value the setting may have: the first choice, or the lowest."""
+        return math.exp(self.values[0]) if self.kind == "loguniform" else self.values[0]
+
     def hyperopt(self, name: str):
         """As a node of hyperopt."""
         from hyperopt import hp

@@ -73,7 +73,7 @@ def tune(
     space = read_space(params_file or properties_directory() / "hyper" / f"{model}.hyper")
     out = Path(out or f"tuning/{model}-{dataset}").resolve()
     common = {**(config_dict or {}), "checkpoint_dir": str(out / "runs")}
-    first = {name: each.values[0] for name, each in space.items()}  # a misspelt name ends the search before it starts
+    first = {name: each.first for name, each in space.items()}  # a misspelt name ends the search before it starts
     config = Config(model, dataset, config_file_list, {**common, **plain(first)})
     _refuse_impossible(tool, algo, space)
     create_dataset(config)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small wait longer for threads than they compute
 
@@ -22,6 +23,8 @@ SMALL = {
     "eval_batch_size": 64,
     "show_progress": False,
 }
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background without
 
 
 @pytest.fixture(autouse=True)

@@ -201,3 +201,13 @@ def test_train_on_all_trains_on_every_interaction_and_tests_nothing(settings):
     assert result["epochs"] == 2 == result["best_epoch"] + 1
     assert (Path(result["run_directory"]) / "model.safetensors").exists()
     assert not (Path(result["run_directory"]) / "test_ranks.parquet").exists()
+
+
+def test_a_process_that_was_started_to_ignore_a_signal_goes_on_ignoring_it():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with noticed() as asked:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not asked()
+    finally:
+        signal.signal(signal.SIGINT, before)

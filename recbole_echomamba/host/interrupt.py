@@ -16,13 +16,15 @@ class Interrupted(KeyboardInterrupt):
 def noticed() -> Iterator[Callable[[], bool]]:
     """Inside, the first SIGINT or SIGTERM is only remembered; a second one acts as ever.
 
-    Yields a function that tells whether one came. Outside the main thread, where Python takes no signals, it never does.
+    Yields a function that tells whether one came. Outside the main thread, where Python takes no signals, it never does; nor for
+    a signal that this process was started to ignore (nohup).
     """
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
     def remember(number, frame):
         came.append(number)
