@@ -8,7 +8,7 @@ import sys
 import warnings
 
 from recbole_echomamba import doors
-from recbole_echomamba.doors import settings_from, table
+from recbole_echomamba.doors import names_from, settings_from, table
 
 USAGE = """%(prog)s --model=NAME --dataset=NAME [--key=value ...]
 
@@ -38,10 +38,12 @@ def run_door(arguments: list[str]) -> None:
     settings = settings_from(rest)
     from recbole_echomamba.experiment import run
 
-    files = known.config_files.replace(",", " ").split() if known.config_files else None
     processes = {key: getattr(known, key) for key in ("nproc", "world_size", "ip", "port", "group_offset")}
     result = run(
-        known.model, known.dataset, files, settings, result_file=known.result_file, resume=known.resume, **processes
+        *(known.model, known.dataset, names_from(known.config_files), settings),
+        result_file=known.result_file,
+        resume=known.resume,
+        **processes,
     )
     if result:  # of several processes, the first has it
         print(table(result))

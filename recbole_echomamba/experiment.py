@@ -133,9 +133,8 @@ def _run_here(model, dataset, config_file_list, config_dict, saved, result_file,
 def _run(config, saved, result_file, resume) -> dict:
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
-    Path("log", config["model"]).mkdir(
-        parents=True, exist_ok=True
-    )  # RecBole's own way fails when two processes make it
+    # RecBole's own way of making this folder fails when two processes try
+    Path("log", config["model"]).mkdir(parents=True, exist_ok=True)
     init_logger(config)
     logger = getLogger()
     logger.info(config)

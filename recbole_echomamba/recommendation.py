@@ -16,9 +16,7 @@ from tqdm import tqdm
 
 from recbole_echomamba.experiment import load_run
 from recbole_echomamba.host.files import write_whole
-
-SCORES_AT_ONCE = 2**27
-"""Scores held in memory at a time, half a gigabyte in float32."""
+from recbole_echomamba.host.loader import rows_at_once
 
 UNSEEN = "history"
 """The ``user_id`` of a person who is given by a history."""
@@ -71,7 +69,7 @@ def recommend(
     else:
         chosen = histories.select(users, skip_unknown)
         batches, total = (
-            histories.batches(chosen, max(1, min(config["eval_batch_size"], SCORES_AT_ONCE // len(allowed)))),
+            histories.batches(chosen, rows_at_once(len(allowed), config["eval_batch_size"])),
             len(chosen),
         )
 

@@ -14,6 +14,11 @@ SCORES_BYTES = 2**29
 """Scores of one evaluation batch, ``rows * n_items * 4`` bytes; RecBole's collector makes an equal matrix beside them."""
 
 
+def rows_at_once(n_items: int, most: int) -> int:
+    """How many histories may be scored against all items at a time: at least one, at most ``most``."""
+    return max(1, min(most, SCORES_BYTES // (4 * n_items)))
+
+
 class Numbers(torch.utils.data.Dataset):
     """The samples ``0..n-1``; a batch of numbers is the numbers themselves."""
 
@@ -100,7 +105,7 @@ class FullSortLoader(FullSortEvalDataLoader, _Loader):
 
     def _init_batch_size_and_step(self):
         super()._init_batch_size_and_step()
-        self.step = max(1, min(self.step, SCORES_BYTES // (4 * self._dataset.item_num)))
+        self.step = rows_at_once(self._dataset.item_num, self.step)
         self.set_batch_size(self.step)
 
 

@@ -20,7 +20,7 @@ from recbole.utils.argument_list import dataset_arguments
 from recbole_echomamba.host import cache
 from recbole_echomamba.host.columns import keep_by_count, number_tokens, read_atomic_file
 from recbole_echomamba.host.files import sha256
-from recbole_echomamba.host.windows import WindowedInteraction, leave_out, windows
+from recbole_echomamba.host.windows import WindowedInteraction, leave_out, run_starts, windows
 
 CACHE_FROM = 16 * 2**20
 """Bytes of an ``.inter`` file from which the prepared columns are worth keeping."""
@@ -275,7 +275,7 @@ class WindowedDataset(SequentialDataset):
 
 def _users_with_another_last_row(user: np.ndarray, time: np.ndarray) -> int:
     """Of rows ordered by user: how many users do not end with the row their exact times put last."""
-    starts = np.flatnonzero(np.append(True, user[1:] != user[:-1]))
+    starts = run_starts(user)
     ends = np.append(starts[1:], len(user))
     if not ((time[1:] < time[:-1]) & (user[1:] == user[:-1])).any():
         return 0

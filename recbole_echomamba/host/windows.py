@@ -123,15 +123,20 @@ def _widened(values: Tensor) -> Tensor:
     return values.long() if values.dtype == torch.int32 else values
 
 
+def run_starts(values: np.ndarray) -> np.ndarray:
+    """Where in ``[n]`` a run of equal values begins."""
+    return np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
+
+
 def windows(user: np.ndarray, slots: int) -> tuple[Tensor, Tensor]:
     """Targets and history lengths of all samples: every row but each user's first.
 
     Args:
         user: ``[n]``, equal values side by side. slots: the longest history ``L``.
     """
-    first = np.append(True, user[1:] != user[:-1])
-    starts = np.flatnonzero(first)
-    targets = np.flatnonzero(~first)
+    starts = run_starts(user)
+    targets = np.flatnonzero(user[1:] == user[:-1])
+    targets += 1
     position = targets - np.repeat(starts, np.diff(np.append(starts, len(user))) - 1)
     kind = np.int32 if len(user) < 2**31 else np.int64
     return torch.from_numpy(targets.astype(kind)), torch.from_numpy(np.minimum(position, slots).astype(np.int32))
@@ -150,7 +155,7 @@ def leave_out(user: Tensor, time: Tensor, left: int) -> list[np.ndarray]:
         ``left + 1`` arrays of sample numbers, training first.
     """
     user = user.numpy()
-    starts = np.flatnonzero(np.append(True, user[1:] != user[:-1])) if len(user) else np.zeros(0, np.int64)
+    starts = run_starts(user)
     counts = np.diff(np.append(starts, len(user)))
     order = np.argsort(time.numpy()[starts], kind="stable")
     starts, counts = starts[order], counts[order]
