@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import platform
 import re
 import statistics
 import time
@@ -16,8 +15,8 @@ import torch
 from texttable import Texttable
 from tqdm import tqdm
 
-from recbole_echomamba.experiment import versions
 from recbole_echomamba.host.files import write_text, write_whole
+from recbole_echomamba.host.machine import machine, versions
 from recbole_echomamba.host.memory import keep_freed_memory
 
 
@@ -115,22 +114,11 @@ def table(header: list[str], rows: list[list]) -> str:
 def write(path: str | None, options: argparse.Namespace, figures: list[dict]) -> None:
     """The figures with what they were measured on."""
     if path:
-        machine = {"processor": processor(), "system": platform.platform(), "threads": torch.get_num_threads()}
-        if options.device == "cuda":
-            machine["gpu"] = torch.cuda.get_device_name()
-        text = {"options": vars(options), "machine": machine, "versions": versions(), "figures": figures}
+        ran_on = machine(torch.device(options.device))
+        text = {"options": vars(options), "machine": ran_on, "versions": versions(), "figures": figures}
         write_text(path, json.dumps(text, indent=1, default=str) + "\n")
 
 
 def draw(path: str, plot: Callable[[str], None]) -> None:
     """Let ``plot(temporary_path)`` draw a picture whose kind follows from the ending; whole or not at all."""
     write_whole(path, plot, suffix=Path(path).suffix)
-
-
-def processor() -> str:
-    """The model name of the CPU."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

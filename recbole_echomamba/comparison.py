@@ -21,6 +21,7 @@ from recbole_echomamba.host import checkpoint
 from recbole_echomamba.host.config import Config, parse_value
 from recbole_echomamba.host.dataset import atomic_files, create_dataset
 from recbole_echomamba.host.files import sha256
+from recbole_echomamba.host.interrupt import end_with_parent
 
 EQUAL = (
     *("eval_args", "metrics", "topk", "valid_metric", "repeatable", "MAX_ITEM_LIST_LENGTH", "normalize_all"),
@@ -272,13 +273,14 @@ def _unfinished(runs: Path, config_hash: str, data_hash: str, seed: int) -> Path
     return None
 
 
+def _begin_alone() -> None:
+    end_with_parent()
+    warnings.filterwarnings("ignore", "", FutureWarning)  # RecBole's old spellings
+
+
 def _run_alone(name: str, **arguments) -> None:
     """One run in a fresh process: its peak memory and its log are its own."""
-    quiet = {
-        "initializer": warnings.filterwarnings,
-        "initargs": ("ignore", "", FutureWarning),
-    }  # RecBole's old spellings
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), **quiet) as process:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin_alone) as process:
         try:
             process.submit(run, **arguments).result()
         except BrokenProcessPool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from recbole.evaluator import smaller_metrics
 
 from recbole_echomamba import report
 from recbole_echomamba.comparison import Comparison, Difference, differences, has_own_loss
@@ -65,8 +66,9 @@ def metrics_table(comparison: Comparison) -> Table:
     for number, name in enumerate(comparison.first["test_result"]):
         values = [comparison.test_metric(label, name) for label in labels]
         means = np.array([value.mean() for value in values])
+        top = means.min() if name.partition("@")[0] in smaller_metrics else means.max()
         rows.append([name, *map(_spread, values)])
-        best |= {(number, column + 1) for column in np.flatnonzero(means == means.max()) if len(labels) > 1}
+        best |= {(number, column + 1) for column in np.flatnonzero(means == top) if len(labels) > 1}
     return Table(["metric", *labels], rows, best)
 
 
@@ -238,7 +240,7 @@ def _markdown(title, comparison, tables, notes, pictures) -> str:
     parts = [f"# {title}\n"]
     parts += [f"## {name}\n\n{table.markdown()}\n{notes[name]}\n" for name, table in tables.items()]
     parts += [f"![{caption}]({name}.png)\n\n{caption}\n" for name, (_, caption) in pictures.items()]
-    return "\n".join([*parts, f"{_versions(comparison)}\n"])
+    return "\n".join([*parts, f"{_made_with(comparison)}\n"])
 
 
 def _html(title, comparison, tables, notes, pictures) -> str:
@@ -246,7 +248,7 @@ def _html(title, comparison, tables, notes, pictures) -> str:
         report.section(name) + table.html() + f"<p>{html.escape(notes[name])}</p>\n" for name, table in tables.items()
     ]
     parts += [report.section("Plots"), *(report.image(*picture) for picture in pictures.values())]
-    parts += [report.section("Runs", _versions(comparison)), runs_page_table(comparison).html()]
+    parts += [report.section("Runs", _made_with(comparison)), runs_page_table(comparison).html()]
     return report.page(title, *parts)
 
 
@@ -262,8 +264,15 @@ def runs_page_table(comparison: Comparison) -> Table:
     return Table(header, rows)
 
 
-def _versions(comparison: Comparison) -> str:
-    return "Versions: " + ", ".join(f"{name} {version}" for name, version in comparison.first["versions"].items()) + "."
+def _made_with(comparison: Comparison) -> str:
+    """The machines and versions of all runs; where runs differ, each of them."""
+    results = [result for results in comparison.results.values() for result in results]
+
+    def all_of(key: str) -> str:
+        lists = [", ".join(f"{name} {value}" for name, value in result[key].items()) for result in results]
+        return "; ".join(dict.fromkeys(lists))
+
+    return f"Machine: {all_of('machine')}. Versions: {all_of('versions')}."
 
 
 def _deviation(values: np.ndarray) -> float:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import resource
-import sys
-from importlib.metadata import PackageNotFoundError, version
 from logging import getLogger
 from pathlib import Path
 
@@ -20,6 +16,7 @@ from recbole_echomamba.host import checkpoint
 from recbole_echomamba.host.config import WITHOUT_EFFECT, Config
 from recbole_echomamba.host.dataset import create_dataset, data_preparation
 from recbole_echomamba.host.files import write_text, write_whole
+from recbole_echomamba.host.machine import machine, peak_memory, versions
 from recbole_echomamba.host.registry import get_model
 from recbole_echomamba.host.trainer import Trainer
 from recbole_echomamba.models import RECOMMENDERS
@@ -192,6 +189,7 @@ def _train_and_test(config, trainer: Trainer, loaders, saved: bool) -> dict:
         "peak_memory": peak_memory(config["device"]),
         "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "history": epochs,
+        "machine": machine(config["device"]),
         "versions": versions(),
         "run_directory": str(trainer.run_directory) if trainer.run_directory else None,
     }
@@ -240,22 +238,3 @@ def load_run(directory, model=None, config_dict=None):
     built = config.model_class(config, train.dataset).to(config["device"])
     checkpoint.load_weights(built, Path(directory) / checkpoint.WEIGHTS)
     return config, built.eval(), dataset, train, valid, test
-
-
-def peak_memory(device) -> int:
-    """Bytes: the most held on the GPU, or by this process when it runs on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in ("recbole_echomamba", "recbole", "torch", "numpy", "numba", "triton", "mamba-ssm"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -10,8 +10,15 @@ from scipy import stats
 
 from recbole_echomamba import Config, comparison, run
 from recbole_echomamba.__main__ import main
-from recbole_echomamba.comparison import best_baseline, holm, ndcg_per_user, paired_difference, parse_variant
-from recbole_echomamba.comparison_report import grouped
+from recbole_echomamba.comparison import (
+    Comparison,
+    best_baseline,
+    holm,
+    ndcg_per_user,
+    paired_difference,
+    parse_variant,
+)
+from recbole_echomamba.comparison_report import grouped, metrics_table
 from tests.conftest import SMALL, USERS
 
 ROWS = ["Mamba4Rec", "SASRec", "Mamba4Rec (wide)"]
@@ -71,11 +78,28 @@ def test_the_report_holds_mean_and_deviation_of_every_metric(finished):
             assert f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" in (finished / "report.md").read_text()
 
 
+def test_the_best_is_marked_lowest_where_lower_is_better():
+    tested = [[{"ndcg@10": 0.2, "giniindex@10": 0.9}], [{"ndcg@10": 0.1, "giniindex@10": 0.8}]]
+    rows = {label: [{"test_result": result} for result in one] for label, one in zip("ab", tested, strict=True)}
+    compared = Comparison("d", rows, {}, None, pd.Series(dtype=int), pd.Series(dtype=int))
+    assert metrics_table(compared).best == {(0, 1), (1, 2)}
+
+
 def test_the_page_holds_everything_itself(finished):
     page = (finished / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert not re.search(r'(src|href)="(?!data:)', page)
-    for word in (*ROWS, "ndcg@10", "parameters", "s/epoch", "users/s", "peak memory", "p (Holm)", "effect size"):
+    for word in (
+        *ROWS,
+        "ndcg@10",
+        "parameters",
+        "s/epoch",
+        "users/s",
+        "peak memory",
+        "p (Holm)",
+        "effect size",
+        "threads",
+    ):
         assert word in page
     assert {file.name for file in finished.iterdir()} == {
         *("report.html", "report.md", "report.tex", "runs.csv", "summary.csv", "runs"),

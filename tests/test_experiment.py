@@ -13,7 +13,16 @@ from recbole_echomamba import Config, load_run, run
 
 RESULT_KEYS = {
     *("model", "dataset", "variant", "seed", "config", "config_hash", "data_hash", "best_valid_result", "test_result"),
-    *("best_epoch", "epochs", "seconds_per_epoch", "users_per_second", "peak_memory", "parameters", "versions"),
+    *(
+        "best_epoch",
+        "epochs",
+        "seconds_per_epoch",
+        "users_per_second",
+        "peak_memory",
+        "parameters",
+        "machine",
+        "versions",
+    ),
     *("best_valid_score", "valid_score_bigger", "history", "run_directory", "processes"),
 }
 
@@ -40,6 +49,7 @@ def test_a_run_leaves_a_directory_that_says_what_was_done(finished):
     assert result["test_result"] == finished["test_result"]
     assert result["epochs"] == 4 == len(result["history"])
     assert result["config"]["learning_rate"] == 0.01
+    assert result["machine"]["threads"] == torch.get_num_threads()
     assert result["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     best = max(result["history"], key=lambda entry: entry["valid_score"])
     assert result["best_valid_score"] == best["valid_score"]

@@ -1,11 +1,14 @@
-"""Ctrl-C that ends training between two batches."""
+"""Ctrl-C that ends training between two batches, and processes that do not outlive the one that started them."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 
 
 class Interrupted(KeyboardInterrupt):
@@ -37,3 +40,18 @@ def noticed() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_with_parent() -> None:
+    """In a process started by :mod:`multiprocessing`: end when its parent does, however that ended.
+
+    At once, as after kill -9: what a run keeps is written whole at the end of each epoch.
+    """
+
+    parent = multiprocessing.parent_process()
+
+    def watch():
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
