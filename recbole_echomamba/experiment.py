@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from recbole.data.transform import construct_transform
 from recbole.utils import get_flops, init_logger, init_seed
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from recbole_echomamba.host import checkpoint
 from recbole_echomamba.host.config import WITHOUT_EFFECT, Config
 from recbole_echomamba.host.dataset import create_dataset, data_preparation
 from recbole_echomamba.host.files import write_text, write_whole
+from recbole_echomamba.host.interrupt import Interrupted
 from recbole_echomamba.host.machine import machine, peak_memory, versions
 from recbole_echomamba.host.registry import get_model
 from recbole_echomamba.host.trainer import Trainer
@@ -67,16 +69,7 @@ def run(
         return _run_here(model, dataset, config_file_list, config_dict, *rest)
     processes = {"nproc": nproc, "ip": ip, "port": port, "offset": group_offset}
     processes["world_size"] = world_size if world_size > 0 else nproc
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    args = (model, dataset, config_file_list, {**config_dict, **processes}, rest, queue)
-    try:
-        torch.multiprocessing.spawn(_run_rank, args=args, nprocs=nproc, join=True)
-    except torch.multiprocessing.ProcessRaisedException:
-        if not queue.empty() and isinstance(error := queue.get(), Exception):
-            raise error from None
-        raise
-    return {} if queue.empty() else queue.get()
+    return _run_ranks(nproc, (model, dataset, config_file_list, {**config_dict, **processes}, rest))
 
 
 MAY_CHANGE = {"epochs", "stopping_step"}
@@ -104,13 +97,47 @@ def _torchrun() -> dict:
     return {"local_rank": local_rank, "offset": rank - local_rank, "world_size": processes, "nproc": processes}
 
 
-def _run_rank(rank, model, dataset, config_file_list, config_dict, rest, queue):
+def _run_ranks(nproc: int, arguments: tuple) -> dict:
+    """Start ``nproc`` processes and return what the first of all ranks returns, or raise the clearest of their errors."""
+    queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    ranks = torch.multiprocessing.spawn(_run_rank, args=(*arguments, queue), nprocs=nproc, join=False)
+    outcomes, failure = [], None
     try:
-        result = _run_here(model, dataset, config_file_list, {**config_dict, "local_rank": rank}, *rest)
+        while not ranks.join(timeout=1):
+            outcomes += _waiting_in(queue)  # a long history would fill the pipe and hold its sender up
+    except (KeyboardInterrupt, ProcessRaisedException, ProcessExitedException) as error:
+        failure = error
+        for process in ranks.processes:
+            process.join(LAST_WORDS)
+            process.kill()
+    outcomes += _waiting_in(queue)
+    if error := next((outcome for outcome in outcomes if isinstance(outcome, BaseException)), failure):
+        raise error from None
+    return outcomes[0] if outcomes else {}
+
+
+LAST_WORDS = 30
+"""Seconds that processes have to end after an interruption, before they are killed: one may wait for another that ended."""
+
+
+def _waiting_in(queue) -> list:
+    found = []
+    while not queue.empty():
+        found.append(queue.get())
+    return found
+
+
+def _run_rank(local_rank, model, dataset, config_file_list, config_dict, rest, queue):
+    try:
+        result = _run_here(model, dataset, config_file_list, {**config_dict, "local_rank": local_rank}, *rest)
     except (ValueError, FileNotFoundError) as error:
         queue.put(type(error)(str(error)))
         raise
-    if rank == 0:
+    except Interrupted as stopped:
+        if local_rank == 0:
+            queue.put(stopped)
+        raise
+    if local_rank == 0:
         queue.put(result)
 
 

@@ -1,9 +1,12 @@
 """Several processes on one CPU: they train together, and their metrics are those of one."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet
@@ -82,6 +85,29 @@ def test_a_run_of_two_processes_can_be_resumed(settings):
     assert second["epochs"] == 2
     assert second["run_directory"] == first["run_directory"]
     assert second["history"][0]["train_loss"] == first["history"][0]["train_loss"]
+
+
+def test_ctrl_c_ends_all_processes_and_says_how_to_go_on(settings, tmp_path):
+    door = [sys.executable, str(ROOT / "run_recbole.py"), "--model=EchoMamba4Rec", "--dataset=cycle"]
+    given = flags({**settings, "epochs": 10000, "stopping_step": 10000})
+    with (tmp_path / "log.txt").open("w+") as log:
+        run_of_two = subprocess.Popen(
+            [*door, "--nproc=2", f"--port={free_port()}", *given], stderr=log, start_new_session=True
+        )
+        while "epoch 1 training" not in (written := (tmp_path / "log.txt").read_text()):
+            assert run_of_two.poll() is None, written
+            time.sleep(0.1)
+        os.killpg(run_of_two.pid, signal.SIGINT)  # what a terminal does: every process of the group has it
+        assert run_of_two.wait(120) == 130
+        (line,) = [line for line in (tmp_path / "log.txt").read_text().splitlines() if "interrupted" in line]
+    again, _ = launched("nproc", {"epochs": 2}, "--resume=" + line.partition("--resume=")[2])
+    assert again["epochs"] >= 2
+
+
+def test_a_result_larger_than_a_pipe_holds_comes_back(settings):
+    given = {**settings, "epochs": 1, "variant": "x" * 100_000}
+    result = run("Mamba4Rec", "cycle", config_dict=given, nproc=2, port=str(free_port()))
+    assert result["variant"] == given["variant"]
 
 
 def test_an_error_in_several_processes_is_one_clear_line(settings, capsys):

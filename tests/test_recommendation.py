@@ -16,15 +16,16 @@ MODELS = ["EchoMamba4Rec", "SASRec", "BERT4Rec", "GRU4Rec"]
 
 @pytest.fixture(scope="module")
 def trained(data_path, tmp_path_factory):
-    """``trained(model)``: a run directory of a model that has learnt to go round the circle."""
+    """``trained(model, train_on)``: a run directory of a model that has learnt to go round the circle."""
     folder, kept = tmp_path_factory.mktemp("trained"), {}
 
-    def train(model):
-        if model not in kept:
+    def train(model, train_on="train"):
+        if (model, train_on) not in kept:
             settings = {**SMALL, "data_path": str(data_path), "checkpoint_dir": str(folder), "learning_rate": 0.02}
             changed = {"epochs": 12 if model in ("SASRec", "BERT4Rec") else 6, "n_heads": 2, "embedding_size": 16}
-            kept[model] = run(model, "cycle", config_dict={**settings, **changed})["run_directory"]
-        return kept[model]
+            made = run(model, "cycle", config_dict={**settings, **changed, "train_on": train_on})
+            kept[model, train_on] = made["run_directory"]
+        return kept[model, train_on]
 
     return train
 
@@ -39,8 +40,9 @@ def walk(user, steps=HISTORY):
     return [f"i{(user + step) % ITEMS}" for step in range(steps)]
 
 
-def test_what_follows_the_newest_item_is_recommended_first(mamba):
-    top = recommend(mamba, topk=1).set_index("user_id")["item_id"]
+@pytest.mark.parametrize("train_on", ["train", "all"])
+def test_what_follows_the_newest_item_is_recommended_first(trained, train_on):
+    top = recommend(trained("EchoMamba4Rec", train_on=train_on), topk=1).set_index("user_id")["item_id"]
     assert len(top) == USERS
     following = [top[f"u{user}"] == f"i{(user + HISTORY) % ITEMS}" for user in range(USERS)]
     assert sum(following) == USERS  # without the newest item, the newest item itself would come first

@@ -148,12 +148,19 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
             return loss_func(interaction)
 
         started = time.perf_counter()
-        loss = super()._train_epoch(train_data, epoch_idx, unless_asked_to_stop, show_progress)
+        try:
+            loss = super()._train_epoch(train_data, epoch_idx, unless_asked_to_stop, show_progress)
+        except RuntimeError:
+            if self._stop_asked():  # another process stopped a batch earlier, and left this one alone in a collective
+                raise Interrupted(self._how_to_go_on()) from None
+            raise
         total = float(sum(loss) if isinstance(loss, tuple) else loss)
         self.history.append({"epoch": epoch_idx, "train_loss": total, "seconds": time.perf_counter() - started})
         return loss
 
     def _how_to_go_on(self) -> str:
+        if not self.leads:
+            return "interrupted"
         if self.run_directory is None:
             return "interrupted; nothing was to be kept"
         return f"interrupted after {len(self.history)} epochs; go on with --resume={self.run_directory}"

@@ -26,7 +26,7 @@ def backend_for(tensor: torch.Tensor, all_positions: bool = False):
 
 @functools.cache
 def _choose(device: str, forced: str, all_positions: bool):
-    what = "scan over all positions" if all_positions else "scan read out at one position"
+    what = "scans over all positions" if all_positions else "scans at one position and what surrounds scans"
     if forced:
         if forced not in MODULES:
             raise ValueError(f"{FORCE} is {forced!r}; choose {', '.join(MODULES)}")
