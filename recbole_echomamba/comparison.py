@@ -112,6 +112,7 @@ def compare(
     config_file_list: list[str] | None = None,
     config_dict: dict | None = None,
     out: Path | str = "results",
+    only_finished: bool = False,
 ) -> Comparison:
     """Run every model with every seed, each in a process of its own, and gather the results.
 
@@ -122,9 +123,11 @@ def compare(
         models: names; the first one is under test, the others are its baselines.
         variants: names and settings of further rows, each a change to the first model.
         config_file_list, config_dict: settings for all of them, see :class:`Config`.
+        only_finished: run nothing; gather the results that are there, of some models from fewer seeds than of others.
 
     Raises:
-        ValueError: a model or setting is unknown, or models would differ in a setting of :data:`EQUAL`.
+        ValueError: a model or setting is unknown, models would differ in a setting of :data:`EQUAL`, or with ``only_finished``
+            there is no result of the first model.
     """
     if not models or not seeds:
         raise ValueError("name at least one model and one seed")
@@ -147,6 +150,8 @@ def compare(
             jobs.set_postfix_str(f"{row.label}, seed {seed}")
             key = (configs[row.label].hash, data_hashes[row.label], seed)
             result = _finished(runs).get(key)
+            if result is None and only_finished:
+                continue
             if result is None:
                 begun = _unfinished(runs, *key)
                 own = {**settings[row.label], "seed": seed}
@@ -160,6 +165,11 @@ def compare(
                 result = _finished(runs)[key]
             results[row.label].append(result)
 
+    if not results[rows[0].label]:
+        raise ValueError(f"no run of {rows[0].label} with these settings is finished in {runs}")
+    results = {label: finished for label, finished in results.items() if finished}
+    configs = {label: configs[label] for label in results}
+    rows = [row for row in rows if row.label in results]
     baseline = best_baseline({row.label: (row.model, results[row.label]) for row in rows})
     items, users = _counts(data, data.iid_field, data.item_counter), _counts(data, data.uid_field, data.user_counter)
     return Comparison(dataset, results, configs, baseline, items, users)

@@ -113,7 +113,6 @@ def significance_note(k: int) -> str:
 def metrics_note(comparison: Comparison) -> str:
     """What all rows have in common."""
     first, config = comparison.first, next(iter(comparison.configs.values()))
-    seeds = ", ".join(str(result["seed"]) for result in next(iter(comparison.results.values())))
     no_choice = [label for label, c in comparison.configs.items() if has_own_loss(c)]
     losses = f"; a loss of their own: {', '.join(no_choice)}" if no_choice else ""
     loss = next((c["loss_type"] for c in comparison.configs.values() if not has_own_loss(c)), "none")
@@ -121,9 +120,18 @@ def metrics_note(comparison: Comparison) -> str:
         f"The same for every model: data {comparison.dataset} (sha256 {first['data_hash'][:10]}), split "
         f"{config['eval_args']['split']} in time order, all items ranked, at most {config['MAX_ITEM_LIST_LENGTH']} items of "
         f"history, loss {loss}{losses}, up to {config['epochs']} epochs with batches of {config['train_batch_size']}, stopped "
-        f"after {config['stopping_step']} validations without a better {config['valid_metric']}; seeds {seeds}. "
+        f"after {config['stopping_step']} validations without a better {config['valid_metric']}; seeds {_seeds(comparison)}. "
         "Mean ± standard deviation over seeds."
     )
+
+
+def _seeds(comparison: Comparison) -> str:
+    by_label = {
+        label: ", ".join(str(result["seed"]) for result in results) for label, results in comparison.results.items()
+    }
+    if len(set(by_label.values())) == 1:
+        return next(iter(by_label.values()))
+    return "; ".join(f"{seeds} of {label}" for label, seeds in by_label.items())
 
 
 def runs_table(comparison: Comparison) -> Table:

@@ -57,6 +57,7 @@ def compare_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config_files", help="YAML files, separated by spaces or commas; later ones win")
     parser.add_argument("--out", help="folder of the runs and the report; results/DATASET by default")
     parser.add_argument("--latex", action="store_true", help="write report.tex too")
+    parser.add_argument("--only-finished", action="store_true", help="run nothing; report on what is there")
     return parser
 
 
@@ -73,7 +74,9 @@ def compare_door(arguments: list[str]) -> None:
     seeds = [int(seed) for seed in names_from(known.seeds)]
     files = names_from(known.config_files)
     with _goes_on("interrupted; give the same command again to go on: finished runs are not repeated"):
-        comparison = compare(names_from(known.models), known.dataset, seeds, variants, files, settings, out)
+        comparison = compare(
+            names_from(known.models), known.dataset, seeds, variants, files, settings, out, known.only_finished
+        )
     print(f"\n{metrics_table(comparison).markdown()}\n{write_report(comparison, out, known.latex)}")
 
 

@@ -137,6 +137,18 @@ def test_a_killed_comparison_goes_on_with_what_is_missing(data_path, out, here):
     assert (out / "summary.csv").read_text() == before
 
 
+def test_a_report_on_what_is_finished_runs_nothing_and_names_the_seeds(data_path, out, here, capsys):
+    (missing,) = (out / "runs").glob("SASRec-*-s2-*")
+    shutil.rmtree(missing)
+    assert main([*arguments(data_path, out), "--only-finished"]) == 0
+    assert here == []
+    assert "seeds 1, 2 of Mamba4Rec; 1 of SASRec; 1, 2 of Mamba4Rec (wide)" in (out / "report.md").read_text()
+    for run_of_mamba in (out / "runs").glob("Mamba4Rec-*"):
+        shutil.rmtree(run_of_mamba)
+    assert main([*arguments(data_path, out), "--only-finished"]) == 1
+    assert "no run of Mamba4Rec with these settings is finished" in capsys.readouterr().err
+
+
 def test_a_run_that_has_kept_nothing_yet_or_of_other_data_starts_again(data_path, out, here, tmp_path):
     (killed,) = (out / "runs").glob("SASRec-*-s2-*")
     (killed / "result.json").unlink()
