@@ -15,12 +15,13 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from recbole_echomamba.host import checkpoint
 from recbole_echomamba.host.config import WITHOUT_EFFECT, Config
-from recbole_echomamba.host.dataset import create_dataset, data_preparation
-from recbole_echomamba.host.files import write_text, write_whole
+from recbole_echomamba.host.dataset import atomic_files, create_dataset, data_preparation
+from recbole_echomamba.host.files import sha256, write_text, write_whole
 from recbole_echomamba.host.interrupt import Interrupted
 from recbole_echomamba.host.machine import machine, peak_memory, versions
 from recbole_echomamba.host.registry import get_model
 from recbole_echomamba.host.trainer import Trainer
+from recbole_echomamba.host.vocabulary import number_as_trained
 from recbole_echomamba.models import RECOMMENDERS
 
 
@@ -246,20 +247,33 @@ def _write_ranks(file: Path, ranks: dict, dataset) -> None:
     write_whole(file, lambda temporary: pyarrow.parquet.write_table(pyarrow.table(table), temporary))
 
 
+AFTERWARDS = {
+    *WITHOUT_EFFECT,
+    *("user_inter_num_interval", "item_inter_num_interval", "val_interval", "exact_time_order"),
+    *("eval_args", "eval_batch_size", "metrics", "topk", "valid_metric", "metric_decimal_place", "train_batch_size"),
+}
+"""Settings a trained model can be looked at with: what it is shown and how it is scored, nothing that makes it another model."""
+
+
 def load_run(directory, model=None, config_dict=None):
     """Rebuild a saved run: ``config, model, dataset, train, valid, test``, the model with its best weights, in eval mode.
 
+    Users and items have the ids of the training, also when the data have changed since: see :func:`.number_as_trained`.
+
     Args:
         directory: a run directory. model: the class, when the run was made with one that has no registered name.
-        config_dict: settings to change, such as the device.
+        config_dict: settings to change, of :data:`AFTERWARDS`, such as the device.
 
-    Raises ValueError or FileNotFoundError when a file is missing, damaged or of another model.
+    Raises ValueError or FileNotFoundError when a setting cannot change, or a file is missing, damaged or of another model.
     """
     settings = checkpoint.read_settings(directory)
     name, dataset_name = settings.pop("model"), settings.pop("dataset")
+    if fixed := sorted(set(config_dict or {}) - AFTERWARDS):
+        raise ValueError(f"{directory} is a trained run: {', '.join(fixed)} cannot change any more; train a new run")
     config = Config(model or get_model(name), dataset_name, config_dict={**settings, **(config_dict or {})})
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
+    number_as_trained(dataset, directory, sha256(*atomic_files(config)))
     train, valid, test = data_preparation(config, dataset)
     init_seed(config["seed"], config["reproducibility"])
     built = config.model_class(config, train.dataset).to(config["device"])

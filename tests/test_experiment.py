@@ -43,6 +43,7 @@ def test_a_run_leaves_a_directory_that_says_what_was_done(finished):
         "training_state.pt",
         "test_ranks.parquet",
         "result.json",
+        "vocabulary.parquet",
     }
     result = json.loads((directory / "result.json").read_text())
     assert set(result) == RESULT_KEYS

@@ -40,7 +40,8 @@ def new_run_directory(config) -> Path:
 
 def write_settings(directory: Path, config) -> None:
     """Write ``config.yaml``: all that is needed to make ``config`` again."""
-    settings = {"model": config["model"], "dataset": config["dataset"], **config.settings}
+    folder = Path(config.settings["data_path"]).resolve()  # the run can be used from anywhere
+    settings = {"model": config["model"], "dataset": config["dataset"], **config.settings, "data_path": str(folder)}
     write_text(directory / CONFIG, yaml.safe_dump(_plain(settings), sort_keys=False))
 
 

@@ -205,6 +205,32 @@ class WindowedDataset(SequentialDataset):
                 self.reordered_users,
             )
 
+    def renumber(self, texts: dict[str, np.ndarray]) -> int:
+        """Number users and items as ``texts``, by field, does; before :meth:`build`.
+
+        Interactions with items that are not in it are left out, and counted in the answer; further users come after the others.
+        """
+        uid, iid, columns = (
+            self.uid_field,
+            self.iid_field,
+            {name: self.inter_feat[name].to_numpy() for name in self.inter_feat},
+        )
+        number_of = {}
+        for field in (uid, iid):
+            own = self.field2id_token[field]
+            number_of[field] = pd.Index(texts[field]).get_indexer(own)
+            unknown, self.field2id_token[field] = number_of[field] < 0, texts[field]
+            if field == uid:
+                number_of[uid][unknown] = len(texts[uid]) + np.arange(unknown.sum())
+                self.field2id_token[uid] = np.concatenate([texts[uid], own[unknown]])
+            columns[field] = number_of[field].astype(np.int32)[columns[field]]
+        self.field2token_id = TokenIds(self.field2id_token)
+        rows = np.flatnonzero(columns[iid] >= 0)
+        rows = rows[np.argsort(columns[uid][rows], kind="stable")]
+        left_out = len(columns[iid]) - len(rows)
+        self.inter_feat = pd.DataFrame({name: column[rows] for name, column in columns.items()}, copy=False)
+        return left_out
+
     def _change_feat_format(self):
         for name in self.feat_name_list:
             if name != "inter_feat":

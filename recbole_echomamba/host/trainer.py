@@ -17,6 +17,7 @@ from recbole_echomamba.host.evaluation import RankCollector
 from recbole_echomamba.host.files import sha256
 from recbole_echomamba.host.interrupt import Interrupted, noticed
 from recbole_echomamba.host.memory import keep_freed_memory
+from recbole_echomamba.host.vocabulary import write_vocabulary
 
 
 class _DistributedSetup(AbstractTrainer):
@@ -85,6 +86,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         self._data_generator = train_data.generator
         if saved and self.leads and self.run_directory is None:
             self._use(checkpoint.new_run_directory(self.config))
+            write_vocabulary(self.run_directory, train_data.dataset, self.data_hash)
         if self._resumed:
             train_data.generator.set_state(self._resumed["data_order"].cpu())
             checkpoint.restore_random_states(self._resumed["random"])
