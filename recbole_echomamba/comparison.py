@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import warnings
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,11 +14,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from recbole_echomamba.experiment import run
-from recbole_echomamba.host import checkpoint
-from recbole_echomamba.host.config import Config, parse_value
+from recbole_echomamba.host.config import WORDS, Config, parse_value
 from recbole_echomamba.host.dataset import atomic_files, create_dataset
 from recbole_echomamba.host.files import sha256
-from recbole_echomamba.host.interrupt import end_with_parent
+from recbole_echomamba.host.interrupt import end_with_parent, starting_a_child
+from recbole_echomamba.host.runs import finished, unfinished
 
 EQUAL = (
     *("eval_args", "metrics", "topk", "valid_metric", "repeatable", "MAX_ITEM_LIST_LENGTH", "normalize_all"),
@@ -29,6 +26,21 @@ EQUAL = (
     *("loss_type", "epochs", "train_batch_size", "learner", "stopping_step", "eval_step"),
 )
 """Settings that must be the same for every model: what is read, how it is split and scored, the loss and the budget."""
+
+TESTED = {
+    *("data_path", "load_col", "user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter"),
+    *(
+        "filter_inter_by_user_or_item",
+        "exact_time_order",
+        "eval_args",
+        "metrics",
+        "topk",
+        "valid_metric",
+        "train_on",
+        "seed",
+    ),
+}
+"""Settings that a variant cannot change either: they decide on which targets it is tested, and how."""
 
 
 @dataclass
@@ -53,6 +65,7 @@ class Comparison:
         results: the contents of every ``result.json``, a list per label with one entry per seed.
         configs: the settings per label. baseline: the label all others are tested against, ``None`` for a single row.
         item_counts, user_counts: interactions of every item and user, by their own ids.
+        missing: label and seed of the runs that were asked for and have no result.
     """
 
     dataset: str
@@ -61,6 +74,7 @@ class Comparison:
     baseline: str | None
     item_counts: pd.Series
     user_counts: pd.Series
+    missing: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def first(self) -> dict:
@@ -83,24 +97,18 @@ class Comparison:
         return np.array([result["test_result"][name] for result in self.results[label]])
 
 
-@dataclass
-class Difference:
-    """A row against the baseline on NDCG per user: mean difference, its 95% interval, Holm's p and the effect size."""
-
-    label: str
-    mean: float
-    low: float
-    high: float
-    p: float
-    effect: float
-
-
 def parse_variant(text: str) -> tuple[str, dict]:
     """``name:key=value,key=[1,2]`` as a name and settings. Raises ValueError when it is written otherwise."""
     name, _, rest = text.partition(":")
     pairs = [part.partition("=") for part in re.split(r",(?=\w+=)", rest)]
-    if not name or any(not key.isidentifier() or not equals for key, equals, _ in pairs):
-        raise ValueError(f"cannot read variant {text!r}; variants are written name:key=value,key=value")
+    if (
+        not name.isidentifier()
+        or name.lower() in WORDS
+        or any(not k.isidentifier() or not equals for k, equals, _ in pairs)
+    ):
+        raise ValueError(
+            f"cannot read variant {text!r}; variants are written name:key=value,key=value, name of letters"
+        )
     return name, {key: parse_value(value) for key, _, value in pairs}
 
 
@@ -135,25 +143,27 @@ def compare(
     rows += [Contender(models[0], name, settings) for name, settings in (variants or {}).items()]
     if len({row.label for row in rows}) < len(rows):
         raise ValueError("a model or variant is named twice")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"a seed is named twice: {', '.join(map(str, seeds))}")
     runs = Path(out).resolve() / "runs"
     common = {**(config_dict or {}), "checkpoint_dir": str(runs)}
     settings = {row.label: {**common, **row.settings, "variant": row.variant} for row in rows}
     configs = {row.label: Config(row.model, dataset, config_file_list, settings[row.label]) for row in rows}
     refuse_differences(rows, configs)
     data = create_dataset(configs[rows[0].label])  # before anything is trained: it may be missing
-    runs.mkdir(parents=True, exist_ok=True)
-
-    data_hashes = {label: sha256(*atomic_files(config)) for label, config in configs.items()}
-    results = {row.label: [] for row in rows}
-    with tqdm([(row, seed) for seed in seeds for row in rows], desc="runs", unit="run") as jobs:
+    data_hash = sha256(*atomic_files(configs[rows[0].label]))
+    results, missing = {row.label: [] for row in rows}, []
+    with tqdm([(row, seed) for seed in seeds for row in rows], desc="runs", unit="run", disable=only_finished) as jobs:
         for row, seed in jobs:
             jobs.set_postfix_str(f"{row.label}, seed {seed}")
-            key = (configs[row.label].hash, data_hashes[row.label], seed)
-            result = _finished(runs).get(key)
+            key = (configs[row.label].hash, data_hash, seed)
+            result = finished(runs).get(key)
             if result is None and only_finished:
+                missing.append((row.label, seed))
                 continue
             if result is None:
-                begun = _unfinished(runs, *key)
+                runs.mkdir(parents=True, exist_ok=True)
+                begun = unfinished(runs, configs[row.label], data_hash, seed)
                 own = {**settings[row.label], "seed": seed}
                 anew = {
                     "model": row.model,
@@ -162,17 +172,17 @@ def compare(
                     "config_dict": own,
                 }
                 _run_alone(f"{row.label}, seed {seed}", **({"resume": begun} if begun else anew))
-                result = _finished(runs)[key]
+                result = finished(runs)[key]
             results[row.label].append(result)
 
     if not results[rows[0].label]:
         raise ValueError(f"no run of {rows[0].label} with these settings is finished in {runs}")
-    results = {label: finished for label, finished in results.items() if finished}
+    results = {label: of_label for label, of_label in results.items() if of_label}
     configs = {label: configs[label] for label in results}
     rows = [row for row in rows if row.label in results]
     baseline = best_baseline({row.label: (row.model, results[row.label]) for row in rows})
     items, users = _counts(data, data.iid_field, data.item_counter), _counts(data, data.uid_field, data.user_counter)
-    return Comparison(dataset, results, configs, baseline, items, users)
+    return Comparison(dataset, results, configs, baseline, items, users, missing)
 
 
 def best_baseline(rows: dict[str, tuple[str, list[dict]]]) -> str | None:
@@ -189,65 +199,32 @@ def best_baseline(rows: dict[str, tuple[str, list[dict]]]) -> str | None:
     return max(others, key=lambda label: sign * np.mean([result["best_valid_score"] for result in rows[label][1]]))
 
 
-def ndcg_per_user(ranks: pd.DataFrame, k: int) -> pd.Series:
-    """NDCG@k of every user, averaged over seeds; with one target it is ``1 / log2(rank + 1)`` up to rank ``k``, else 0."""
-    gain = np.where(ranks["rank"] <= k, 1 / np.log2(ranks["rank"] + 1), 0.0)
-    return pd.Series(gain, index=ranks["user"]).groupby(level=0).mean()
-
-
-def differences(comparison: Comparison, k: int) -> list[Difference]:
-    """Every row against the baseline: a paired t-test over users, two-sided, Holm-corrected over the rows.
-
-    The seeds of a model are averaged per user first, so that the number of seeds does not pass for evidence. Users are in
-    the hundreds or more, where the mean of the differences is normal enough for the t-test though they are mostly zero.
-    """
-    if comparison.baseline is None:
-        return []
-    theirs = ndcg_per_user(comparison.ranks(comparison.baseline), k)
-    labels = [label for label in comparison.results if label != comparison.baseline]
-    raw = []
-    for label in labels:
-        ours = ndcg_per_user(comparison.ranks(label), k)
-        if not ours.index.equals(theirs.index):
-            raise ValueError(f"{label} and {comparison.baseline} were tested on different users")
-        raw.append(paired_difference(label, (ours - theirs).to_numpy()))
-    for difference, p in zip(raw, holm([difference.p for difference in raw]), strict=True):
-        difference.p = p
-    return raw
-
-
-def paired_difference(label: str, values: np.ndarray) -> Difference:
-    """The t-test of ``values [users]`` against a mean of zero, and Cohen's d for paired samples, mean over deviation."""
-    from scipy import stats
-
-    deviation = values.std(ddof=1)
-    if deviation == 0:
-        return Difference(label, values.mean(), values.mean(), values.mean(), 1.0 if values.mean() == 0 else 0.0, 0.0)
-    tested = stats.ttest_1samp(values, 0.0)
-    low, high = tested.confidence_interval(0.95)
-    return Difference(label, values.mean(), low, high, float(tested.pvalue), values.mean() / deviation)
-
-
-def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down correction (Scandinavian Journal of Statistics, 1979): family-wise, in the order given."""
-    order = np.argsort(p_values)
-    steps = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return corrected.tolist()
-
-
 def has_own_loss(config: Config) -> bool:
     """Whether a model, such as FPMC, knows only the loss it was made for."""
     return getattr(config.model_class, "input_type", None) is not None or config["loss_type"] is None
 
 
 def refuse_differences(rows: list[Contender], configs: dict[str, Config]) -> None:
-    """Raise ValueError when rows differ in a setting of :data:`EQUAL` that is no part of a variant, or do not rank all items."""
+    """Raise ValueError for what cannot be compared, before anything is trained.
+
+    That is rows that differ in a setting of :data:`EQUAL` which is no part of a variant, variants that change one of
+    :data:`TESTED`, and an evaluation without one target per user, ranked among all items, and its NDCG.
+    """
     for row in rows:
-        mode = configs[row.label]["eval_args"]["mode"]
+        if changed := sorted(TESTED & set(row.settings)):
+            raise ValueError(
+                f"variant {row.variant} changes {', '.join(changed)}: it would not be tested on the same targets"
+            )
+        config = configs[row.label]
+        mode, split = config["eval_args"]["mode"], config["eval_args"]["split"]
         if set(mode.values() if isinstance(mode, dict) else [mode]) != {"full"}:
             raise ValueError(f"the comparison ranks all items, but eval_args has mode {mode!r}; set it to full")
+        if split != {"LS": "valid_and_test"}:
+            raise ValueError(f"the comparison leaves each user's last two items out, but eval_args splits by {split}")
+        if config["train_on"] == "all":
+            raise ValueError("with train_on=all nothing is tested: there is nothing to compare")
+        if "ndcg" not in map(str.lower, config["metrics"]):
+            raise ValueError(f"the comparison tests NDCG, but metrics are {config['metrics']}; add NDCG")
     for key in EQUAL:
         values = {row.label: configs[row.label][key] for row in rows if key not in row.settings}
         if key == "loss_type":
@@ -263,35 +240,40 @@ def _counts(data, field: str, counter: dict[int, int]) -> pd.Series:
     return pd.Series([counter[number] for number in ids], index=data.id2token(field, ids).astype(str))
 
 
-def _finished(runs: Path) -> dict[tuple, dict]:
-    """The results under a folder by settings, data and seed; of equal ones the latest."""
-    found = {}
-    for file in sorted(runs.glob(f"*/{checkpoint.RESULT}")):
-        result = json.loads(file.read_text(encoding="utf-8"))
-        key = (result["config_hash"], result["data_hash"], result["seed"])
-        found[key] = {**result, "run_directory": str(file.parent)}
-    return found
-
-
-def _unfinished(runs: Path, config_hash: str, data_hash: str, seed: int) -> Path | None:
-    """A run directory that can be gone on with."""
-    for directory in sorted(runs.glob(f"*-s{seed}-{config_hash}*"), reverse=True):
-        with contextlib.suppress(ValueError, FileNotFoundError):  # a state that is damaged or was never written
-            state = checkpoint.load_state(directory / checkpoint.STATE, "cpu")
-            if state["data_hash"] == data_hash and not (directory / checkpoint.RESULT).exists():
-                return directory
-    return None
-
-
-def _begin_alone() -> None:
+def _alone(sender, arguments: dict) -> None:
+    """In a process of its own: run, and send what went wrong, or ``None``."""
     end_with_parent()
     warnings.filterwarnings("ignore", "", FutureWarning)  # RecBole's old spellings
+    try:
+        run(**arguments)
+    except (ValueError, FileNotFoundError, KeyboardInterrupt) as error:
+        sender.send(error)
+    except Exception as error:
+        sender.send(RuntimeError(f"{type(error).__name__}: {error}"))
+        raise  # its traceback would be lost
+    else:
+        sender.send(None)
 
 
 def _run_alone(name: str, **arguments) -> None:
-    """One run in a fresh process: its peak memory and its log are its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin_alone) as process:
+    """One run in a fresh process: its peak memory and its log are its own. Ctrl-C ends it between batches, a second one now."""
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_alone, args=(sender, arguments))
+    with starting_a_child():
+        process.start()
+    sender.close()
+    try:
+        outcome = receiver.recv()
+        process.join()
+    except EOFError:
+        raise ChildProcessError(f"{name}: its process was ended from outside; was memory short?") from None
+    except KeyboardInterrupt:
+        process.terminate()
         try:
-            process.submit(run, **arguments).result()
-        except BrokenProcessPool:
-            raise ChildProcessError(f"{name}: its process was ended from outside; was memory short?") from None
+            process.join()
+        except KeyboardInterrupt:
+            process.kill()
+        raise
+    if outcome is not None:
+        raise outcome

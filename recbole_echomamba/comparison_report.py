@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import html
+import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from recbole.evaluator import smaller_metrics
 
 from recbole_echomamba import report
-from recbole_echomamba.comparison import Comparison, Difference, differences, has_own_loss
+from recbole_echomamba.comparison import Comparison, has_own_loss
+from recbole_echomamba.comparison_plots import accuracy_and_speed, deviation, hit_rate_by, learning_curves
+from recbole_echomamba.comparison_statistics import Difference, differences
 from recbole_echomamba.host.files import write_text, write_whole
 from recbole_echomamba.report import Table
-
-GROUPS = 5
 
 
 def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -> Path:
@@ -48,11 +48,16 @@ def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -
     }
     title = f"{', '.join(comparison.results)} on {comparison.dataset}"
     pictures = {name: (report.png(drawn), caption) for name, (drawn, caption) in plots.items()}
-    notes = {"Test metrics": metrics_note(comparison), "Cost": COST_NOTE, "Significance": significance_note(k)}
+    notes = {
+        "Test metrics": metrics_note(comparison),
+        "Cost": cost_note(comparison),
+        "Significance": significance_note(comparison, k),
+    }
     for name, (picture, _) in pictures.items():
         write_whole(out / f"{name}.png", lambda file, picture=picture: Path(file).write_bytes(picture))
     write_text(out / "runs.csv", runs_table(comparison).csv())
     write_text(out / "summary.csv", summary_table(comparison, tested).csv())
+    (out / "report.tex").unlink(missing_ok=True)  # of an earlier comparison
     if latex:
         write_text(out / "report.tex", "\n".join(f"% {name}\n{table.latex()}" for name, table in tables.items()))
     write_text(out / "report.md", _markdown(title, comparison, tables, notes, pictures))
@@ -86,10 +91,20 @@ def cost_table(comparison: Comparison) -> Table:
 
 
 COST_KEYS = ("best_epoch", "epochs", "seconds_per_epoch", "users_per_second", "peak_memory")
-COST_NOTE = (
-    "Seconds of training per epoch and users scored per second in the test, on the machine of the runs; peak memory is that "
-    "of the GPU where there is one, else of the whole process. Parameters include the item embedding."
-)
+
+
+def cost_note(comparison: Comparison) -> str:
+    """What the costs are, and whether they can be held against each other."""
+    machines = {json.dumps(result.get("machine")) for results in comparison.results.values() for result in results}
+    where = (
+        "on the machine of the runs"
+        if len(machines) == 1
+        else "ON DIFFERENT MACHINES (see runs.csv): they do not compare"
+    )
+    return (
+        f"Seconds of training per epoch and users scored per second in the test, {where}; peak memory is that of the GPU where "
+        "there is one, else of the whole process. Parameters include the item embedding."
+    )
 
 
 def significance_table(tested: list[Difference], baseline: str, k: int) -> Table:
@@ -101,17 +116,19 @@ def significance_table(tested: list[Difference], baseline: str, k: int) -> Table
     return Table(header, rows)
 
 
-def significance_note(k: int) -> str:
+def significance_note(comparison: Comparison, k: int) -> str:
     """What the test is, for readers of the report."""
+    kinds = {results[0]["model"] for results in comparison.results.values()}
+    baseline = "the best other model on validation" if len(kinds) > 1 else "the first row"
     return (
         f"Paired t-test over users on NDCG@{k} averaged over seeds, two-sided, corrected by Holm for the number of rows; d is "
-        "the mean difference over its standard deviation across users. The baseline is the best other model on validation. "
+        f"the mean difference over its standard deviation across users. The baseline is {baseline}. "
         "The test is over users: it does not tell how far a result moves with another seed, the ± above does."
     )
 
 
 def metrics_note(comparison: Comparison) -> str:
-    """What all rows have in common."""
+    """What all rows have in common, and what variants change."""
     first, config = comparison.first, next(iter(comparison.configs.values()))
     no_choice = [label for label, c in comparison.configs.items() if has_own_loss(c)]
     losses = f"; a loss of their own: {', '.join(no_choice)}" if no_choice else ""
@@ -121,8 +138,22 @@ def metrics_note(comparison: Comparison) -> str:
         f"{config['eval_args']['split']} in time order, all items ranked, at most {config['MAX_ITEM_LIST_LENGTH']} items of "
         f"history, loss {loss}{losses}, up to {config['epochs']} epochs with batches of {config['train_batch_size']}, stopped "
         f"after {config['stopping_step']} validations without a better {config['valid_metric']}; seeds {_seeds(comparison)}. "
-        "Mean ± standard deviation over seeds."
+        f"Mean ± standard deviation over seeds.{_changes(comparison)}"
     )
+
+
+def _changes(comparison: Comparison) -> str:
+    first = next(iter(comparison.configs.values()))
+    variants = {label: config for label, config in comparison.configs.items() if config["variant"] is not None}
+    changed = {
+        label: ", ".join(
+            f"{key} {value}"
+            for key, value in config.settings.items()
+            if key != "variant" and value != first.settings.get(key)
+        )
+        for label, config in variants.items()
+    }
+    return "".join(f" {label} has {what}." for label, what in changed.items())
 
 
 def _seeds(comparison: Comparison) -> str:
@@ -136,12 +167,23 @@ def _seeds(comparison: Comparison) -> str:
 
 def runs_table(comparison: Comparison) -> Table:
     """One row per run with everything that is a number."""
-    plain = ("variant", "seed", "config_hash", "data_hash", "parameters", *COST_KEYS)
+    plain, machine = (
+        ("variant", "seed", "config_hash", "data_hash", "parameters", *COST_KEYS),
+        ("processor", "gpu", "threads"),
+    )
     valid, test = (list(comparison.first[part]) for part in ("best_valid_result", "test_result"))
-    header = ["label", "model", *plain, *(f"valid {name}" for name in valid), *(f"test {name}" for name in test)]
+    header = [
+        "label",
+        "model",
+        *plain,
+        *machine,
+        *(f"valid {name}" for name in valid),
+        *(f"test {name}" for name in test),
+    ]
     rows = [
         [
             *(label, result["model"], *(result[key] for key in plain)),
+            *(result.get("machine", {}).get(key) for key in machine),
             *(result["best_valid_result"].get(name) for name in valid),
             *(result["test_result"][name] for name in test),
         ]
@@ -160,81 +202,11 @@ def summary_table(comparison: Comparison, tested: list[Difference]) -> Table:
     rows = []
     for label, results in comparison.results.items():
         values = [comparison.test_metric(label, name) for name in names]
-        spread = [number for value in values for number in (value.mean(), _deviation(value))]
+        spread = [number for value in values for number in (value.mean(), deviation(value))]
         d = by_label.get(label)
         against = [comparison.baseline, d.mean, d.low, d.high, d.p, d.effect] if d else [""] * 6
         rows.append([label, len(results), *spread, *against])
     return Table(header, rows)
-
-
-def learning_curves(comparison: Comparison):
-    """Validation score by epoch."""
-    drawn = report.figure()
-    axes = drawn.subplots()
-    for number, (label, results) in enumerate(comparison.results.items()):
-        for seed, result in enumerate(results):
-            history = [entry for entry in result["history"] if "valid_score" in entry]
-            epochs, scores = ([entry[key] for entry in history] for key in ("epoch", "valid_score"))
-            axes.plot(epochs, scores, f"C{number}", alpha=0.7, linewidth=1.3, label=None if seed else label)
-            axes.plot(result["best_epoch"], result["best_valid_score"], f"C{number}o", markersize=5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlabel="epoch", ylabel=f"validation {comparison.first['config']['valid_metric']}")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return drawn
-
-
-def accuracy_and_speed(comparison: Comparison, k: int):
-    """NDCG against users per second."""
-    drawn = report.figure()
-    axes = drawn.subplots()
-    for number, (label, results) in enumerate(comparison.results.items()):
-        speed = np.array([result["users_per_second"] for result in results])
-        score = comparison.test_metric(label, f"ndcg@{k}")
-        axes.errorbar(
-            *(speed.mean(), score.mean(), _deviation(score), _deviation(speed)),
-            *(f"C{number}o",),
-            capsize=3,
-            label=label,
-        )
-    axes.set(xscale="log", xlabel="users scored per second", ylabel=f"test NDCG@{k}")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    return drawn
-
-
-def hit_rate_by(comparison: Comparison, k: int, column: str):
-    """Hit rate in groups of about equally many test targets, by ``history`` length or ``popularity`` of the target."""
-    drawn = report.figure()
-    axes = drawn.subplots()
-    shift, popularity = 0.6 / len(comparison.results), comparison.popularity
-    for number, label in enumerate(comparison.results):
-        ranks = comparison.ranks(label)
-        ranks["popularity"] = ranks["item"].map(popularity)
-        ranks["history"] = ranks["user"].map(comparison.user_counts) - 1  # beyond the slots a model sees, too
-        targets = (ranks["rank"] <= k).groupby([ranks["user"], ranks["item"]]).mean()
-        values = ranks.groupby(["user", "item"])[column].first().astype(int)
-        groups, names = grouped(values.to_numpy())
-        rate = targets.groupby(groups).agg(["mean", "sem"])
-        places = rate.index + (number - (len(comparison.results) - 1) / 2) * shift
-        axes.errorbar(places, rate["mean"], rate["sem"].fillna(0), fmt="o-", linewidth=0.8, capsize=3, label=label)
-    sizes = pd.Series(groups).value_counts()
-    axes.set_xticks(range(len(names)), [f"{name}\n({sizes[i]:,} targets)" for i, name in enumerate(names)])
-    xlabel = {"history": "interactions before the target", "popularity": "interactions of the target item"}[column]
-    axes.set(xlabel=xlabel, ylabel=f"Hit@{k}", ylim=(0, None))
-    axes.grid(alpha=0.3, axis="y")
-    axes.legend()
-    return drawn
-
-
-def grouped(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Whole numbers in at most ``GROUPS`` groups of about equal size: the group of each, and the groups' names."""
-    edges = np.unique(
-        np.quantile(values, np.linspace(0, 1, GROUPS + 1)[1:], method="inverted_cdf")
-    )  # last value of each
-    groups = np.searchsorted(edges, values)
-    ranges = [(values[groups == i].min(), values[groups == i].max()) for i in range(len(edges))]
-    return groups, [str(low) if low == high else f"{low} to {high}" for low, high in ranges]
 
 
 def _cutoff(comparison: Comparison) -> int:
@@ -245,19 +217,26 @@ def _cutoff(comparison: Comparison) -> int:
 
 
 def _markdown(title, comparison, tables, notes, pictures) -> str:
-    parts = [f"# {title}\n"]
+    parts = [f"# {title}\n", *(f"**{line}**\n" for line in not_finished(comparison))]
     parts += [f"## {name}\n\n{table.markdown()}\n{notes[name]}\n" for name, table in tables.items()]
     parts += [f"![{caption}]({name}.png)\n\n{caption}\n" for name, (_, caption) in pictures.items()]
     return "\n".join([*parts, f"{_made_with(comparison)}\n"])
 
 
 def _html(title, comparison, tables, notes, pictures) -> str:
-    parts = [
+    parts = [f"<p><strong>{html.escape(line)}</strong></p>\n" for line in not_finished(comparison)]
+    parts += [
         report.section(name) + table.html() + f"<p>{html.escape(notes[name])}</p>\n" for name, table in tables.items()
     ]
     parts += [report.section("Plots"), *(report.image(*picture) for picture in pictures.values())]
     parts += [report.section("Runs", _made_with(comparison)), runs_page_table(comparison).html()]
     return report.page(title, *parts)
+
+
+def not_finished(comparison: Comparison) -> list[str]:
+    """A line on the runs that were asked for and are missing; none when all are there."""
+    listed = ", ".join(f"{label} with seed {seed}" for label, seed in comparison.missing)
+    return [f"Not finished, and not in this report: {listed}."] if listed else []
 
 
 def runs_page_table(comparison: Comparison) -> Table:
@@ -277,18 +256,14 @@ def _made_with(comparison: Comparison) -> str:
     results = [result for results in comparison.results.values() for result in results]
 
     def all_of(key: str) -> str:
-        lists = [", ".join(f"{name} {value}" for name, value in result[key].items()) for result in results]
+        lists = [", ".join(f"{name} {value}" for name, value in result.get(key, {}).items()) for result in results]
         return "; ".join(dict.fromkeys(lists))
 
     return f"Machine: {all_of('machine')}. Versions: {all_of('versions')}."
 
 
-def _deviation(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
-
-
 def _spread(values: np.ndarray) -> str:
-    return f"{values.mean():.4f} ± {_deviation(values):.4f}" if len(values) > 1 else f"{values.mean():.4f}"
+    return f"{values.mean():.4f} ± {deviation(values):.4f}" if len(values) > 1 else f"{values.mean():.4f}"
 
 
 def _p_value(p: float) -> str:

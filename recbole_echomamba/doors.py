@@ -66,7 +66,7 @@ def compare_door(arguments: list[str]) -> None:
     known, rest = compare_parser().parse_known_args(arguments)
     settings = settings_from(rest)
     from recbole_echomamba.comparison import compare, parse_variant
-    from recbole_echomamba.comparison_report import metrics_table, write_report
+    from recbole_echomamba.comparison_report import metrics_table, not_finished, write_report
 
     out, variants = known.out or f"results/{known.dataset}", dict(map(parse_variant, known.variant))
     if not all(seed.isdigit() for seed in names_from(known.seeds)):
@@ -77,7 +77,8 @@ def compare_door(arguments: list[str]) -> None:
         comparison = compare(
             names_from(known.models), known.dataset, seeds, variants, files, settings, out, known.only_finished
         )
-    print(f"\n{metrics_table(comparison).markdown()}\n{write_report(comparison, out, known.latex)}")
+    page = write_report(comparison, out, known.latex)
+    print("", metrics_table(comparison).markdown(), *not_finished(comparison), page, sep="\n")
 
 
 def tune_parser() -> argparse.ArgumentParser:

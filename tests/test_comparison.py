@@ -6,19 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from recbole_echomamba import Config, comparison, run
 from recbole_echomamba.__main__ import main
-from recbole_echomamba.comparison import (
-    Comparison,
-    best_baseline,
-    holm,
-    ndcg_per_user,
-    paired_difference,
-    parse_variant,
-)
-from recbole_echomamba.comparison_report import grouped, metrics_table
+from recbole_echomamba.comparison import Comparison, best_baseline, parse_variant
+from recbole_echomamba.comparison_report import metrics_table
+from recbole_echomamba.comparison_statistics import differences
+from recbole_echomamba.host import checkpoint
 from tests.conftest import SMALL, USERS
 
 ROWS = ["Mamba4Rec", "SASRec", "Mamba4Rec (wide)"]
@@ -85,6 +79,16 @@ def test_the_best_is_marked_lowest_where_lower_is_better():
     assert metrics_table(compared).best == {(0, 1), (1, 2)}
 
 
+def test_a_report_says_what_variants_change_and_where_machines_differ(data_path, out, here):
+    assert "Mamba4Rec (wide) has hidden_size 24." in (out / "report.md").read_text()
+    assert "on the machine of the runs" in (out / "report.md").read_text()
+    (other,) = (out / "runs").glob("SASRec-*-s2-*/result.json")
+    other.write_text(other.read_text().replace('"threads": ', '"threads": 9'))
+    assert main(arguments(data_path, out)) == 0
+    assert "ON DIFFERENT MACHINES" in (out / "report.md").read_text()
+    assert pd.read_csv(out / "runs.csv")["threads"].nunique() == 2
+
+
 def test_the_page_holds_everything_itself(finished):
     page = (finished / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4
@@ -142,19 +146,42 @@ def test_a_report_on_what_is_finished_runs_nothing_and_names_the_seeds(data_path
     shutil.rmtree(missing)
     assert main([*arguments(data_path, out), "--only-finished"]) == 0
     assert here == []
-    assert "seeds 1, 2 of Mamba4Rec; 1 of SASRec; 1, 2 of Mamba4Rec (wide)" in (out / "report.md").read_text()
+    text = (out / "report.md").read_text()
+    assert "seeds 1, 2 of Mamba4Rec; 1 of SASRec; 1, 2 of Mamba4Rec (wide)" in text
+    assert "**Not finished, and not in this report: SASRec with seed 2.**" in text
+    assert "Not finished, and not in this report: SASRec with seed 2." in (out / "report.html").read_text()
+    (other,) = (out / "runs").glob("SASRec-*-s1-*")
+    shutil.rmtree(other)
+    assert main([*arguments(data_path, out), "--only-finished"]) == 0
+    assert "SASRec with seed 1, SASRec with seed 2" in (out / "report.md").read_text()
     for run_of_mamba in (out / "runs").glob("Mamba4Rec-*"):
         shutil.rmtree(run_of_mamba)
     assert main([*arguments(data_path, out), "--only-finished"]) == 1
     assert "no run of Mamba4Rec with these settings is finished" in capsys.readouterr().err
 
 
-def test_a_run_that_has_kept_nothing_yet_or_of_other_data_starts_again(data_path, out, here, tmp_path):
+@pytest.mark.parametrize("lost", ["nothing kept", "other data", "more epochs", "damaged settings"])
+def test_a_run_that_cannot_be_gone_on_with_starts_again(data_path, out, here, lost):
     (killed,) = (out / "runs").glob("SASRec-*-s2-*")
     (killed / "result.json").unlink()
-    (killed / "training_state.pt").unlink()
+    state, settings = killed / "training_state.pt", killed / "config.yaml"
+    if lost == "nothing kept":
+        state.unlink()
+    elif lost == "other data":
+        checkpoint.save_state(state, {**checkpoint.load_state(state, "cpu"), "data_hash": "another"})
+    elif lost == "more epochs":
+        settings.write_text(re.sub(r"epochs: \d+", "epochs: 77", settings.read_text()))
+    else:
+        settings.write_text("{")
     assert main(arguments(data_path, out)) == 0
     assert [name for name, *how in here if "resume" not in how] == ["SASRec, seed 2"]
+
+
+def test_a_damaged_result_is_named(data_path, out, here, capsys):
+    (killed,) = (out / "runs").glob("SASRec-*-s2-*")
+    (killed / "result.json").write_text("{")
+    assert main(arguments(data_path, out)) == 1
+    assert f"{killed / 'result.json'} is damaged" in capsys.readouterr().err
 
 
 def test_other_settings_and_other_data_are_run_anew(data_path, out, here, tmp_path):
@@ -172,7 +199,7 @@ def test_each_run_has_a_process_of_its_own(data_path, tmp_path):
     settings = [f"--{key}={value}" for key, value in {**SMALL, "epochs": 1, "data_path": data_path}.items()]
     assert main(["compare", "--models=Mamba4Rec", "--dataset=cycle", f"--out={tmp_path / 'out'}", *settings]) == 0
     (result,) = results(tmp_path / "out")
-    assert result["peak_memory"] > 0
+    assert result["peak_memory"] > 100e6  # torch alone is larger
     assert "Significance" not in (tmp_path / "out" / "report.html").read_text()  # nothing to test against
 
 
@@ -181,9 +208,15 @@ BAD = {
     "same twice": (["--models=Mamba4Rec,Mamba4Rec"], "twice"),
     "seed": (["--seeds=one"], "--seeds"),
     "no seed": (["--seeds="], "one seed"),
+    "seed twice": (["--seeds=1,2,1"], "twice"),
     "variant": (["--variant=wide"], "name:key=value"),
+    "variant called none": (["--variant=none:hidden_size=3"], "name of letters"),
+    "variant tested otherwise": (["--variant=exact:exact_time_order=True"], "changes exact_time_order"),
+    "ratio": (["--eval_args={'mode': 'full', 'split': {'RS': [0.8, 0.1, 0.1]}, 'order': 'TO'}"], "splits by"),
+    "no ndcg": (["--metrics=[Hit,MRR]", "--valid_metric=MRR@10"], "add NDCG"),
+    "untested": (["--train_on=all"], "nothing to compare"),
     "unknown key": (["--variant=wide:hiden_size=3"], "hidden_size"),
-    "sampled": (["--eval_args={'mode': 'uni100', 'split': {'LS': 'valid_and_test'}, 'order': 'TO'}"], "full"),
+    "sampled": (["--eval_args={'mode': 'uni100'}"], "full"),
 }
 
 
@@ -236,41 +269,20 @@ def test_the_baseline_is_the_best_other_model_on_validation():
     assert best_baseline({"ours": only["ours"]}) is None
 
 
-def test_ndcg_per_user_averages_seeds():
-    ranks = pd.DataFrame({"user": ["a", "b", "a", "b"], "rank": [1, 11, 3, 2]})
-    assert ndcg_per_user(ranks, 10).to_dict() == pytest.approx({"a": (1 + 0.5) / 2, "b": (0 + 1 / np.log2(3)) / 2})
-
-
-def test_the_test_is_two_sided_and_agrees_with_scipy():
-    generator = np.random.default_rng(0)
-    ours, theirs = generator.random(200) + 0.05, generator.random(200)
-    better, worse = paired_difference("a", ours - theirs), paired_difference("b", theirs - ours)
-    expected = stats.ttest_rel(ours, theirs)
-    assert better.p == pytest.approx(expected.pvalue)
-    assert worse.p == pytest.approx(better.p)
-    assert (better.low, better.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
-    assert better.effect == pytest.approx(np.mean(ours - theirs) / np.std(ours - theirs, ddof=1))
-    assert worse.effect == pytest.approx(-better.effect)
-    assert paired_difference("same", np.zeros(9)).p == 1
-
-
-def test_holm_steps_down():
-    # Holm's own recipe: 3 * 0.01, 2 * 0.02, then never smaller than the one before
-    assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
-    assert holm([0.9, 0.8]) == [1, 1]
-    assert holm([]) == []
-
-
-def test_groups_hold_every_value_once_and_are_named_by_their_ends():
-    values = np.array([1, 1, 1, 1, 2, 3, 4, 50, 60, 70])
-    groups, names = grouped(values)
-    assert len(groups) == len(values)
-    assert names[0] == "1"
-    assert names[-1].endswith("70")
-    for i, name in enumerate(names):
-        ends = [int(end) for end in name.split(" to ")]
-        assert {ends[0], ends[-1]} <= set(values[groups == i])
-    assert grouped(np.array([5, 5, 5]))[1] == ["5"]
+def test_rows_tested_on_different_targets_are_refused(finished):
+    (file,) = (finished / "runs").glob("SASRec-*-s1-*/test_ranks.parquet")
+    directory = str(file.parent)
+    ours = next(r for r in results(finished) if r["model"] == "Mamba4Rec" and r["seed"] == 1 and r["variant"] is None)
+    both = {"a": [{**ours}], "b": [{**ours, "run_directory": directory}]}
+    compared = Comparison("d", both, {}, "b", pd.Series(dtype=int), pd.Series(dtype=int))
+    assert len(differences(compared, 10)) == 1
+    original = file.read_bytes()
+    pd.read_parquet(file).assign(item="i0").to_parquet(file)
+    try:
+        with pytest.raises(ValueError, match="tested on different targets"):
+            differences(compared, 10)
+    finally:
+        file.write_bytes(original)
 
 
 def test_popularity_and_activity_are_counted_on_the_data(data_path, finished, here):

@@ -38,11 +38,15 @@ def new_run_directory(config) -> Path:
     raise FileExistsError(f"{directory} and 98 like it exist already")
 
 
-def write_settings(directory: Path, config) -> None:
-    """Write ``config.yaml``: all that is needed to make ``config`` again."""
+def settings_of(config) -> dict:
+    """All that is needed to make ``config`` again, in the types of YAML."""
     folder = Path(config.settings["data_path"]).resolve()  # the run can be used from anywhere
-    settings = {"model": config["model"], "dataset": config["dataset"], **config.settings, "data_path": str(folder)}
-    write_text(directory / CONFIG, yaml.safe_dump(_plain(settings), sort_keys=False))
+    return _plain({"model": config["model"], "dataset": config["dataset"], **config.settings, "data_path": str(folder)})
+
+
+def write_settings(directory: Path, config) -> None:
+    """Write ``config.yaml``."""
+    write_text(directory / CONFIG, yaml.safe_dump(settings_of(config), sort_keys=False))
 
 
 def read_settings(directory: Path | str) -> dict:

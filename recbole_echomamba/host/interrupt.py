@@ -17,7 +17,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def noticed() -> Iterator[Callable[[], bool]]:
-    """Inside, the first SIGINT or SIGTERM is only remembered; a second one acts as ever.
+    """Inside, the first SIGINT and the first SIGTERM are only remembered; a second of its kind acts as ever.
 
     Yields a function that tells whether one came. Outside the main thread, where Python takes no signals, it never does; nor for
     a signal that this process was started to ignore (nohup).
@@ -55,3 +55,16 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def starting_a_child() -> Iterator[None]:
+    """A process started inside ignores Ctrl-C, which a terminal sends to all of a group: its parent tells it when to end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

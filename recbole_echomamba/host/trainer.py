@@ -95,7 +95,10 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         self._saved = saved
         with noticed() as self._stop_asked:
             best = super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+            stop_asked = self._stop_asked()
         self._save_state()
+        if stop_asked:
+            raise Interrupted(self._how_to_go_on())  # it came after the last batch
         return best
 
     @functools.cached_property
