@@ -30,6 +30,10 @@ def table(result: dict) -> str:
     """The metrics of a result, best validation beside test, and where the run is kept."""
     from texttable import Texttable
 
+    head = f"{result['model']} on {result['dataset']}, seed {result['seed']}, settings {result['config_hash']}"
+    cost, kept = f"{result['seconds_per_epoch']:.1f} s an epoch", f"kept in {result['run_directory']}"
+    if not result["test_result"]:
+        return f"\n{head}: {result['epochs']} epochs, {cost}; nothing was held out to test\n{kept}"
     rows = [["metric", "best valid", "test"]]
     rows += [[name, result["best_valid_result"].get(name, ""), value] for name, value in result["test_result"].items()]
     drawn = Texttable()
@@ -37,12 +41,8 @@ def table(result: dict) -> str:
     drawn.set_cols_dtype(["t", "t", "t"])
     drawn.set_cols_align(["l", "r", "r"])
     drawn.add_rows([[str(cell) for cell in row] for row in rows])
-    head = f"{result['model']} on {result['dataset']}, seed {result['seed']}, settings {result['config_hash']}"
-    return (
-        f"\n{head}: best epoch {result['best_epoch']} of {result['epochs']}, "
-        f"{result['seconds_per_epoch']:.1f} s an epoch, {result['users_per_second']:.0f} users/s tested\n"
-        f"{drawn.draw()}\nkept in {result['run_directory']}"
-    )
+    best = f"best after {result['best_epoch'] + 1} of {result['epochs']} epochs"
+    return f"\n{head}: {best}, {cost}, {result['users_per_second']:.0f} users/s tested\n{drawn.draw()}\n{kept}"
 
 
 def compare_parser() -> argparse.ArgumentParser:
@@ -119,7 +119,7 @@ def tune_door(arguments: list[str]) -> None:
             **{key: getattr(known, key) for key in ("output_file", "display_file", "ray_address")},
             **{key: getattr(known, key) for key in ("cpus_per_trial", "gpus_per_trial")},
         )
-    print(f"{table(result)}\nbest settings: run_recbole.py --config_files={result['best_file']}")
+    print(f"{table(result)}\nthe best settings: python run_recbole.py --config_files={result['best_file']}")
 
 
 def recommend_parser() -> argparse.ArgumentParser:
@@ -131,7 +131,7 @@ def recommend_parser() -> argparse.ArgumentParser:
     whom = parser.add_mutually_exclusive_group(required=True)
     whom.add_argument("--users", help="a file with a user id on each line")
     whom.add_argument("--all", action="store_true", help="every user of the data set")
-    whom.add_argument("--history", help="item ids, oldest first, of a person the model never saw")
+    whom.add_argument("--history", help="item ids, separated by spaces, oldest first, of a person the model never saw")
     parser.add_argument("--items", help="a file with an item id on each line: recommend only these")
     parser.add_argument("--exclude-seen", action="store_true", help="leave out the items of the history")
     parser.add_argument("--skip-unknown", action="store_true", help="list unknown ids and go on without them")
@@ -148,10 +148,10 @@ def recommend_door(arguments: list[str]) -> None:
     check_format(known.out)
     table = recommend(
         known.run,
-        users=read_ids(known.users) if known.users else None,
+        users=read_ids(known.users) if known.users is not None else None,
         topk=known.topk,
         history=known.history.split() if known.history is not None else None,
-        items=read_ids(known.items) if known.items else None,
+        items=read_ids(known.items) if known.items is not None else None,
         exclude_seen=known.exclude_seen,
         skip_unknown=known.skip_unknown,
         titles=known.titles,

@@ -249,7 +249,7 @@ def _write_ranks(file: Path, ranks: dict, dataset) -> None:
 
 AFTERWARDS = {
     *WITHOUT_EFFECT,
-    *("user_inter_num_interval", "item_inter_num_interval", "val_interval", "exact_time_order"),
+    *("user_inter_num_interval", "item_inter_num_interval", "val_interval", "exact_time_order", "encoding"),
     *("eval_args", "eval_batch_size", "metrics", "topk", "valid_metric", "metric_decimal_place", "train_batch_size"),
 }
 """Settings a trained model can be looked at with: what it is shown and how it is scored, nothing that makes it another model."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -54,6 +53,9 @@ def recommend(
     """
     if topk < 1:
         raise ValueError(f"topk must be at least 1, it is {topk}")
+    for name, ids in (("users", users), ("history", history), ("items", items)):
+        if isinstance(ids, str):
+            raise ValueError(f"{name} must be a list of ids, it is the text {ids!r}")
     config, model, dataset, *_ = load_run(run, config_dict=config_dict)
     title_of = _titles(config) if titles else None
     histories, item_ids = Histories(dataset), dataset.field2token_id[dataset.iid_field]
@@ -86,6 +88,10 @@ def recommend(
             found.append(_best(names, scores, min(topk, len(allowed))))
             bar.update(len(names))
     table = pd.concat(found, ignore_index=True)
+    if not len(table):
+        raise ValueError("there is no item left to recommend: exclude_seen leaves out all that are allowed")
+    if without := total - table["user_id"].nunique():
+        logging.getLogger().warning("%d users get nothing: they have seen all items that are allowed", without)
     table.insert(1, "item_id", dataset.id2token(dataset.iid_field, table.pop("item").to_numpy()).astype(str))
     return table if title_of is None else table.assign(title=table["item_id"].map(title_of))
 
@@ -114,9 +120,10 @@ class Histories:
         if users is None:
             chosen, single = self.users, self.dataset.user_num - 1 - len(self.users)
             if single:
-                logging.getLogger().warning("%d users with a single interaction are left out", single)
+                logging.getLogger().warning("%d users without two interactions of known items are left out", single)
         else:
-            why = f"users, {self.dataset.dataset_name} does not hold two interactions of theirs"
+            kept = self.dataset.config["user_inter_num_interval"]
+            why = f"users, {self.dataset.dataset_name} (user_inter_num_interval {kept}) does not hold two interactions of theirs"
             chosen = _internal(self.user_ids, dict.fromkeys(users), skip_unknown, why)
         if not len(chosen):
             raise ValueError("there is no user to recommend to")
@@ -186,17 +193,23 @@ def check_format(file: Path | str) -> None:
     """Raise ValueError or FileNotFoundError when recommendations cannot be written to ``file``."""
     if Path(file).suffix not in FORMATS:
         raise ValueError(f"cannot tell the format of {file}; end its name in {', '.join(FORMATS)}")
+    if Path(file).is_dir():
+        raise ValueError(f"{file} is a folder; name a file")
     if not Path(file).resolve().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {Path(file).resolve().parent}")
 
 
 def read_ids(file: Path | str) -> list[str]:
-    """The ids in a file, one on a line; empty lines do not count."""
+    """The ids in a file, one on a line, in UTF-8; empty lines do not count."""
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
+        text = Path(file).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {file}") from None
-    return [line.strip() for line in lines if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{file} cannot be read ({error}); it must be a text file in UTF-8, an id on each line"
+        ) from None
+    return [line for line in text.split("\n") if line.strip()]
 
 
 def _best(names: list[str], scores: torch.Tensor, k: int) -> pd.DataFrame:
@@ -231,11 +244,14 @@ def _titles(config) -> dict[str, str]:
     file = Path(config["data_path"]) / f"{config['dataset']}.item"
     if not file.is_file():
         raise FileNotFoundError(f"there are no titles: {file} does not exist")
-    with open(file, encoding=config["encoding"] or "utf-8", newline="") as lines:
-        rows = csv.reader(lines, delimiter=config["field_separator"], quoting=csv.QUOTE_NONE)
-        header = [column.partition(":")[0] for column in next(rows)]
-        column = next((i for i, name in enumerate(header) if "title" in name or "name" in name), None)
-        if column is None or config["ITEM_ID_FIELD"] not in header:
-            raise ValueError(f"{file}, line 1: no column is called a title or name (it has {', '.join(header)})")
-        place = header.index(config["ITEM_ID_FIELD"])
-        return {row[place]: row[column] for row in rows if len(row) > max(place, column)}
+    try:
+        lines = file.read_text(encoding=config["encoding"] or "utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} cannot be decoded ({error}); name its --encoding, or write it as utf-8") from None
+    rows = [line.split(config["field_separator"]) for line in lines if line]
+    header = [column.partition(":")[0] for column in rows[0]] if rows else []
+    column = next((i for i, name in enumerate(header) if "title" in name or "name" in name), None)
+    if column is None or config["ITEM_ID_FIELD"] not in header:
+        raise ValueError(f"{file}, line 1: no column is called a title or name (it has {', '.join(header)})")
+    place = header.index(config["ITEM_ID_FIELD"])
+    return {row[place]: row[column] for row in rows[1:] if len(row) > max(place, column)}

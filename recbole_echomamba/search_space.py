@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
 
 
@@ -23,10 +25,18 @@ class Range:
         return math.exp(self.values[0]) if self.kind == "loguniform" else self.values[0]
 
     def hyperopt(self, name: str):
-        """As a node of hyperopt."""
+        """As a node of hyperopt; a choice is one of places in ``values``, since hyperopt takes a list for part of its graph."""
         from hyperopt import hp
 
-        return getattr(hp, self.kind)(name, *([self.values] if self.kind == "choice" else self.values))
+        return (
+            hp.choice(name, list(range(len(self.values))))
+            if self.kind == "choice"
+            else getattr(hp, self.kind)(name, *self.values)
+        )
+
+    def value(self, drawn):
+        """What hyperopt's drawing stands for."""
+        return self.values[drawn] if self.kind == "choice" else drawn
 
     def ray(self):
         """As a domain of Ray Tune, whose loguniform takes the ends themselves."""
@@ -56,6 +66,8 @@ def read_space(file: Path | str) -> dict[str, Range]:
             continue
         try:
             name, kind, text = words
+            if name in space:
+                raise ValueError(f"{name} is named a second time")
             space[name] = _range(kind, text)
         except (ValueError, SyntaxError) as error:
             usage = "write `name choice [a,b]` or `name KIND low,high`, KIND uniform, loguniform or quniform (a step follows)"
@@ -63,6 +75,17 @@ def read_space(file: Path | str) -> dict[str, Range]:
     if not space:
         raise ValueError(f"{file} names no setting to search")
     return space
+
+
+def plain(params: dict) -> dict:
+    """Settings in Python's own types; a whole number stays one where Hyperopt or Ray made it a float (quniform)."""
+    found = {}
+    for name, value in params.items():
+        value = value.item() if isinstance(value, np.generic) else value
+        found[name] = list(value) if isinstance(value, tuple) else value
+        if isinstance(value, float) and value.is_integer():
+            found[name] = int(value)
+    return found
 
 
 def _range(kind: str, text: str) -> Range:
@@ -77,4 +100,6 @@ def _range(kind: str, text: str) -> Range:
         raise ValueError(f"{kind} needs {NUMBERS[kind]} numbers")
     if values[0] >= values[1]:
         raise ValueError("low must be below high")
+    if kind == "quniform" and values[2] <= 0:
+        raise ValueError("the step must be above 0")
     return Range(kind, [float(value) for value in values])

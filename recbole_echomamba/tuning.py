@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
-import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import yaml
-from recbole.trainer.hyper_tuning import HyperTuning
 from recbole.utils import init_logger, init_seed
 
 from recbole_echomamba import report
 from recbole_echomamba.experiment import run
-from recbole_echomamba.host.config import Config, properties_directory
-from recbole_echomamba.host.dataset import create_dataset, data_preparation
-from recbole_echomamba.host.files import write_text, write_whole
+from recbole_echomamba.host.config import DOOR_KEYS, WITHOUT_EFFECT, Config, properties_directory
+from recbole_echomamba.host.dataset import atomic_files, create_dataset, data_preparation
+from recbole_echomamba.host.files import sha256, write_text, write_whole
+from recbole_echomamba.host.runs import finished, unfinished
 from recbole_echomamba.host.trainer import Trainer
-from recbole_echomamba.search_space import Range, read_space
+from recbole_echomamba.search_space import Range, plain, read_space
 from recbole_echomamba.tuning_report import draw_trials, trials_table
 
 QUIET = {"show_progress": False, "state": "WARNING"}
@@ -75,10 +71,11 @@ def tune(
     common = {**(config_dict or {}), "checkpoint_dir": str(out / "runs")}
     first = {name: each.first for name, each in space.items()}  # a misspelt name ends the search before it starts
     config = Config(model, dataset, config_file_list, {**common, **plain(first)})
-    _refuse_impossible(tool, algo, space)
+    _refuse_impossible(config, tool, algo, space, max_evals, [output_file, display_file])
     create_dataset(config)
+    data_hash = sha256(*atomic_files(config))
     out.mkdir(parents=True, exist_ok=True)
-    _same_search(out / "search.json", _described(config, space, tool, algo), resume)
+    _same_search(out / "search.json", _described(config, space, tool, algo, data_hash, max_evals), resume)
 
     objective = Objective(
         model, dataset, [str(Path(file).resolve()) for file in config_file_list or []], _absolute(common, config)
@@ -88,6 +85,8 @@ def tune(
 
         trials = search(objective, space, out, config, max_evals, resume, ray_address, cpus_per_trial, gpus_per_trial)
     else:
+        from recbole_echomamba.tuning_hyperopt import Search
+
         search = Search(objective, space, out / "trials.jsonl", algo, max_evals, early_stop, config["seed"])
         search.run()
         trials = search.trials
@@ -98,14 +97,28 @@ def tune(
     sign = 1 if config["valid_metric_bigger"] else -1
     best = max(trials, key=lambda trial: sign * trial["best_valid_score"])
 
-    write_text(out / "best.yaml", yaml.safe_dump(best["params"], sort_keys=False))
+    given = {
+        key: value for key, value in config.external_config_dict.items() if key not in {*DOOR_KEYS, "checkpoint_dir"}
+    }
+    best_settings = {"model": model, "dataset": dataset, **given, **best["params"]}
+    write_text(out / "best.yaml", yaml.safe_dump(best_settings, sort_keys=False))
     table, head = trials_table(trials, best), f"# {model} on {dataset}: {len(trials)} trials, {tool}, by validation"
     write_text(out / "trials.csv", table.csv())
     write_text(output_file or out / "trials.md", f"{head} {config['valid_metric']}\n\n{table.markdown()}")
     picture = report.png(draw_trials(trials, config["valid_metric"], config["valid_metric_bigger"]))
     write_whole(display_file or out / "trials.png", lambda file: Path(file).write_bytes(picture))
-    result = run(model, dataset, config_file_list, {**common, **best["params"]})
+    result = _trained(model, dataset, config_file_list, {**common, **best["params"]}, out / "runs", data_hash)
     return {**result, "best_file": str(out / "best.yaml")}
+
+
+def _trained(model, dataset, files, settings, runs: Path, data_hash: str) -> dict:
+    """The result of the best settings: one that is there, of a run that is gone on with, or of a new one."""
+    config = Config(model, dataset, files, settings)
+    if result := finished(runs).get((config.hash, data_hash, config["seed"])):
+        return result
+    if begun := unfinished(runs, config, data_hash, config["seed"]):
+        return run(resume=begun)
+    return run(model, dataset, files, settings)
 
 
 class Objective:
@@ -147,102 +160,21 @@ class Objective:
         return {**standing(), "model": self.model, "valid_score_bigger": config["valid_metric_bigger"]}
 
 
-class Search(HyperTuning):
-    """RecBole's search with Hyperopt, kept in a file and resumed by replay.
-
-    Hyperopt's proposals follow from its seed and the scores so far. A search that starts again with the same seed therefore
-    makes the same proposals, and those whose score is in the file are not trained again; nor are settings drawn twice.
-
-    Attributes:
-        trials: one entry per different settings, in the order of the file.
-    """
-
-    def __init__(
-        self, objective, space: dict[str, Range], file: Path, algo: str, max_evals: int, early_stop: int, seed: int
-    ):
-        self.file, self.seed, self.trials = file, seed, read_trials(file)
-        self._known = {_key(trial["params"]): trial for trial in self.trials}
-        self._objective = objective
-        nodes = {name: each.hyperopt(name) for name, each in space.items()}
-        super().__init__(self._recorded, space=nodes, algo=algo, max_evals=max_evals, early_stop=early_stop)
-
-    def _recorded(self, params: dict, _files) -> dict:
-        params = plain(params)
-        trial = self._known.get(_key(params))
-        if trial is None:
-            trial = {"params": params, **_attempt(self._objective, params)}
-            append_line(self.file, trial)
-            self.trials.append(trial)
-            self._known[_key(params)] = trial
-        return trial
-
-    def trial(self, params):
-        """RecBole's, but settings that cannot be trained are a failed trial instead of the end of the search."""
-        result = self._recorded(params, None)
-        if result["best_valid_score"] is None:
-            return {"loss": sys.float_info.max, "status": "fail"}  # infinity would end the early stopping's arithmetic
-        with contextlib.redirect_stdout(None):  # RecBole prints every trial into the progress bar
-            return super().trial(params)
-
-    def _print_result(self, result_dict: dict):
-        """RecBole prints test metrics here, which a trial does not have."""
-
-    def run(self):
-        """Search. Raises KeyboardInterrupt on Ctrl-C; what is finished stays in the file."""
-        from hyperopt import fmin
-
-        fmin(
-            self.trial,
-            self.space,
-            algo=self.algo,
-            max_evals=self.max_evals,
-            early_stop_fn=self.early_stop_fn,
-            rstate=np.random.RandomState(self.seed),
-        )
-
-
-def append_line(file: Path, entry: dict) -> None:
-    """Add one line of JSON and wait until it is on the disk. A torn line at the end, of a writer killed in it, goes first."""
-    with open(file, "ab+") as lines:
-        lines.seek(0)
-        whole = lines.read().rpartition(b"\n")
-        lines.truncate(len(whole[0]) + len(whole[1]))
-        lines.write(json.dumps(entry).encode() + b"\n")
-        lines.flush()
-        os.fsync(lines.fileno())
-
-
-def read_trials(file: Path) -> list[dict]:
-    """The whole lines of a file of trials; none when there is no file yet."""
-    if not file.is_file():
-        return []
-    return [json.loads(line) for line in file.read_bytes().rpartition(b"\n")[0].splitlines()]
-
-
-def plain(params: dict) -> dict:
-    """Settings in Python's own types; a whole number stays one where Hyperopt or Ray made it a float (quniform)."""
-    found = {}
-    for name, value in params.items():
-        value = value.item() if isinstance(value, np.generic) else value
-        found[name] = list(value) if isinstance(value, tuple) else value
-        if isinstance(value, float) and value.is_integer() and abs(value) >= 1:
-            found[name] = int(value)
-    return found
-
-
-def _attempt(objective, params: dict) -> dict:
-    try:
-        return objective(params)
-    except (ValueError, ArithmeticError, AssertionError) as error:  # NaN loss, or sizes that do not fit each other
-        return {"best_valid_score": None, "error": str(error)}
-
-
-def _refuse_impossible(tool: str, algo: str, space: dict[str, Range]) -> None:
+def _refuse_impossible(
+    config: Config, tool: str, algo: str, space: dict[str, Range], max_evals: int, files: list
+) -> None:
     if importlib.util.find_spec(tool.lower()) is None:
-        raise ValueError(f"{tool} is not installed; pip install 'recbole_echomamba[tune]' brings it")
+        raise ValueError(f"{tool} is not installed; pip install -c constraints.txt '.[tune]' in the checkout brings it")
     ranges = [name for name, each in space.items() if each.kind != "choice"]
     if tool == "Hyperopt" and algo == "exhaustive" and ranges:
         raise ValueError(f"an exhaustive search needs choices, {', '.join(ranges)} has a range; use --algo=bayes")
+    if max_evals < 1:
+        raise ValueError(f"max_evals must be at least 1, it is {max_evals}")
+    if config["train_on"] == "all":
+        raise ValueError("with train_on=all nothing is held out to choose settings by; search with train_on=train")
+    for file in files:
+        if file and not Path(file).resolve().parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {Path(file).resolve().parent} for {Path(file).name}")
 
 
 def _same_search(file: Path, described: dict, resume: bool) -> None:
@@ -251,24 +183,26 @@ def _same_search(file: Path, described: dict, resume: bool) -> None:
         write_text(file, json.dumps(described, indent=2) + "\n")
         return
     kept = json.loads(file.read_text(encoding="utf-8"))
-    different = [key for key, value in described.items() if kept.get(key) != value]
+    different = [key for key, value in described.items() if key != "settings" and kept.get(key) != value]
+    settings, before = described["settings"], kept.get("settings", {})
+    different += [key for key in sorted({*settings, *before}) if settings.get(key) != before.get(key)]
     if different:
         raise ValueError(f"{file.parent} holds another search (other {', '.join(different)}); choose another --out")
     if not resume:
         raise ValueError(f"{file.parent} holds this search already; go on with --resume or choose another --out")
 
 
-def _described(config: Config, space: dict[str, Range], tool: str, algo: str) -> dict:
+def _described(config: Config, space: dict[str, Range], tool: str, algo: str, data_hash: str, max_evals: int) -> dict:
     ranges = {name: [each.kind, each.values] for name, each in space.items()}
-    fixed = {key: value for key, value in config.settings.items() if key not in {*space, "show_progress", "state"}}
-    facts = {"model": config.model, "dataset": config.dataset, "tool": tool, "space": ranges, "settings": fixed}
-    return json.loads(json.dumps({**facts, "algo": algo if tool == "Hyperopt" else "ASHA"}, default=str))
+    free = {*space, *WITHOUT_EFFECT} - {"seed"}
+    fixed = {key: value for key, value in config.settings.items() if key not in free}
+    facts = {"model": config.model, "dataset": config.dataset, "data": data_hash, "space": ranges, "settings": fixed}
+    how = (
+        {"algo": algo} if tool == "Hyperopt" else {"algo": "ASHA", "max_evals": max_evals}
+    )  # Ray plans all its trials at once
+    return json.loads(json.dumps({**facts, "tool": tool, **how}, default=str))
 
 
 def _absolute(settings: dict, config: Config) -> dict:
     """A trial may run in another folder."""
     return {**settings, "data_path": str(Path(config.settings["data_path"]).resolve())}
-
-
-def _key(params: dict) -> str:
-    return json.dumps(params, sort_keys=True)

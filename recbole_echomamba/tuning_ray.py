@@ -14,8 +14,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from recbole_echomamba.host.files import write_text
-from recbole_echomamba.search_space import Range
-from recbole_echomamba.tuning import plain
+from recbole_echomamba.search_space import Range, plain
 
 
 def search(
@@ -36,13 +35,11 @@ def search(
         address: of a running cluster, or ``None`` to start Ray here. cpus, gpus: kept free for each trial.
 
     Returns:
-        ``params, best_valid_score, best_valid_result, epochs, seconds`` of every trial that was validated at least once.
+        ``params, best_valid_score, best_valid_result, epochs, seconds`` of every trial that was validated and did not fail.
 
     Raises KeyboardInterrupt when the search was interrupted.
     """
-
     epochs = out / "epochs"
-    epochs.mkdir(exist_ok=True)
 
     def trial(params):
         # Ray names the GPUs of this trial there, and RecBole would overwrite it with its own setting
@@ -73,7 +70,8 @@ def search(
     results = tuner.fit()
     if results.num_terminated + results.num_errors < max_evals:
         raise KeyboardInterrupt
-    validated = [result for result in results if result.metrics and "best_valid_score" in result.metrics]
+    whole = [result for result in results if result.error is None and result.metrics]
+    validated = [result for result in whole if "best_valid_score" in result.metrics]
     return [
         {"params": plain(result.config), **{key: result.metrics[key] for key in KEPT}}
         for result in sorted(validated, key=lambda result: result.metrics["trial_id"])
@@ -86,6 +84,7 @@ def replayed(objective, params: dict, kept: Path, report) -> None:
     Ray writes its state every few seconds, so that after a kill it repeats trials that had finished in between. Each epoch is
     therefore kept in ``kept`` by the trial itself; all machines of a cluster must see that folder to gain by it.
     """
+    kept.mkdir(parents=True, exist_ok=True)  # on another machine it may be missing
     file = kept / f"{hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:16]}.json"
     before = json.loads(file.read_text()) if file.is_file() else {"epochs": [], "finished": False}
     for standing in before["epochs"]:

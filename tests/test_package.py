@@ -14,8 +14,8 @@ import recbole_echomamba
 ROOT = Path(__file__).parent.parent
 FLOORS = ["ops", "layers", "models", "host", "experiment"]
 DAILY = {
-    "comparison": ["comparison", "comparison_report"],
-    "tuning": ["search_space", "tuning", "tuning_report", "tuning_ray"],
+    "comparison": ["comparison", "comparison_plots", "comparison_report", "comparison_statistics"],
+    "tuning": ["search_space", "tuning", "tuning_hyperopt", "tuning_ray", "tuning_report"],
     "recommendation": ["recommendation"],
     "inspection": ["inspection"],
 }

@@ -114,9 +114,13 @@ def test_the_padding_token_is_no_item(mamba):
         recommend(mamba, history=["i1", "[PAD]"])
 
 
-@pytest.mark.parametrize("asked", [{"users": []}, {"history": []}, {"items": []}, {"topk": 0}])
+NOTHING = [{"users": []}, {"history": []}, {"items": []}, {"topk": 0}, {"users": "u1"}, {"items": "i1"}]
+NOTHING += [{"history": [f"i{n}" for n in range(ITEMS)], "exclude_seen": True}]
+
+
+@pytest.mark.parametrize("asked", NOTHING)
 def test_nothing_to_do_is_an_error(mamba, asked):
-    with pytest.raises(ValueError, match=r"no user|no known item|at least 1"):
+    with pytest.raises(ValueError, match=r"no user|no known item|at least 1|list of ids|no item left"):
         recommend(mamba, **asked)
 
 
@@ -131,7 +135,7 @@ def read(file):
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_the_door_writes_each_format_for_the_users_of_a_file(mamba, tmp_path, capsys, ending):
-    (tmp_path / "users").write_text("u7\nu3\n\n")
+    (tmp_path / "users").write_text("u7\nu3\n\n", encoding="utf-8-sig")  # as Notepad and Excel write it
     out = tmp_path / f"top.{ending}"
     assert main(["recommend", f"--run={mamba}", f"--users={tmp_path / 'users'}", "--topk=2", f"--out={out}"]) == 0
     rows = read(out)
@@ -155,6 +159,10 @@ BAD = {
     "format": (["--all", "--out=top.txt"], "top.txt"),
     "folder": (["--all", "--out=gone/top.csv"], "gone"),
     "users": (["--users=gone", "--out=top.csv"], "no file gone"),
+    "an unset variable": (["--users=", "--out=top.csv"], "cannot be read"),
+    "users that are a folder": (["--users=/", "--out=top.csv"], "/ cannot be read"),
+    "out that is a folder": (["--all", "--out=folder.csv"], "is a folder"),
+    "another model": (["--all", "--out=top.csv", "--hidden_size=8"], "hidden_size cannot change"),
     "unknown": (["--history=i1 i99", "--out=top.csv"], "i99"),
 }
 
@@ -162,6 +170,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_writes_nothing(mamba, capsys, case):
     arguments, word = BAD[case]
+    Path("folder.csv").mkdir(exist_ok=True)
     assert main(["recommend", f"--run={mamba}", *arguments]) == 1
     message = capsys.readouterr().err
     assert word in message.splitlines()[-1]

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -6,69 +7,15 @@ import yaml
 
 from recbole_echomamba import Trainer
 from recbole_echomamba.__main__ import main
-from recbole_echomamba.search_space import Range, read_space
-from recbole_echomamba.tuning import Objective, Search, append_line, plain, read_trials
+from recbole_echomamba.search_space import Range
+from recbole_echomamba.tuning import Objective
+from recbole_echomamba.tuning_hyperopt import Search, append_line, read_trials
 from tests.conftest import SMALL
 
 
 def write(tmp_path, text):
     (tmp_path / "x.hyper").write_text(text)
     return tmp_path / "x.hyper"
-
-
-def test_a_hyper_file_is_read_as_recbole_writes_it(tmp_path):
-    text = """# a comment
-learning_rate choice [0.01, 0.001]
-loss_type choice ['CE','BPR']   # another
-
-dropout_prob uniform 0.0,0.5
-weight_decay loguniform -8, 0
-hidden_size quniform 16,64,16
-"""
-    assert read_space(write(tmp_path, text)) == {
-        "learning_rate": Range("choice", [0.01, 0.001]),
-        "loss_type": Range("choice", ["CE", "BPR"]),
-        "dropout_prob": Range("uniform", [0.0, 0.5]),
-        "weight_decay": Range("loguniform", [-8.0, 0.0]),
-        "hidden_size": Range("quniform", [16.0, 64.0, 16.0]),
-    }
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "epochs choice __import__('os').getcwd()",
-        "epochs choice [open('evaluated','w')]",
-        *(
-            "epochs choice []",
-            "epochs choice 3",
-            "epochs normal 0,1",
-            "epochs uniform 1",
-            "epochs uniform 2,1",
-            "epochs",
-        ),
-    ],
-)
-def test_a_line_that_is_no_literal_is_named_and_never_evaluated(tmp_path, line):
-    with pytest.raises(ValueError, match=r"x\.hyper, line 2: cannot read .epochs"):
-        read_space(write(tmp_path, f"d_state choice [4]\n{line}\n"))
-    assert not Path("evaluated").exists()
-
-
-def test_a_missing_or_empty_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"gone\.hyper.*--params_file"):
-        read_space("gone.hyper")
-    with pytest.raises(ValueError, match="names no setting"):
-        read_space(write(tmp_path, "# nothing\n"))
-
-
-def test_our_models_have_a_file_of_their_own_settings():
-    from recbole_echomamba import Config
-    from recbole_echomamba.host.config import properties_directory
-
-    for model in ("EchoMamba4Rec", "Mamba4Rec"):
-        for name, each in read_space(properties_directory() / "hyper" / f"{model}.hyper").items():
-            assert Config(model, "ml-100k")[name] in each.values  # the published value is among them
 
 
 def test_a_torn_line_is_forgotten_and_the_whole_ones_stay(tmp_path):
@@ -79,10 +26,6 @@ def test_a_torn_line_is_forgotten_and_the_whole_ones_stay(tmp_path):
     assert read_trials(file) == [{"params": {"a": 1}}]
     append_line(file, {"params": {"a": 2}})
     assert read_trials(file) == [{"params": {"a": 1}}, {"params": {"a": 2}}]
-
-
-def test_whole_numbers_stay_whole():
-    assert plain({"a": 16.0, "b": 0.5, "c": (1, 2), "d": 0.0}) == {"a": 16, "b": 0.5, "c": [1, 2], "d": 0.0}
 
 
 SPACE = {
@@ -157,9 +100,32 @@ def test_early_stopping_survives_a_first_trial_that_fails(tmp_path):
     assert len(objective.calls) > 6
 
 
+def test_choices_may_be_lists(tmp_path):
+    pytest.importorskip("hyperopt")
+    scores = Scores()
+    space = {"x": Range("choice", [1, 2]), "y": Range("choice", [0.1]), "topk": Range("choice", [[5, 10], [10, 20]])}
+    found = search(tmp_path / "t.jsonl", scores, "exhaustive", space=space)
+    assert sorted((p["x"], *p["topk"]) for p in scores.calls) == [(1, 5, 10), (1, 10, 20), (2, 5, 10), (2, 10, 20)]
+    assert found.best_params["x"] == 2
+
+
 def flags(data_path, out, *more):
     settings = {**SMALL, "epochs": 1, "data_path": data_path}
     return [*(f"--{key}={value}" for key, value in settings.items()), f"--out={out}", *more]
+
+
+def test_a_search_in_which_every_trial_fails_says_why(data_path, tmp_path, capsys):
+    pytest.importorskip("hyperopt")
+    file = write(tmp_path, "hidden_size choice [9, 7]\n")
+    command = [
+        "tune",
+        "--model=SASRec",
+        "--dataset=cycle",
+        f"--params_file={file}",
+        *flags(data_path, tmp_path / "out"),
+    ]
+    assert main([*command, "--n_heads=2"]) == 1
+    assert "every trial failed: The hidden size" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -187,7 +153,9 @@ def test_a_search_ends_with_one_test_a_yaml_and_a_report(data_path, tmp_path, ca
     assert len(trials) == 4
     assert "test" not in (out / "trials.jsonl").read_text() + (out / "trials.csv").read_text()
     best = max(trials, key=lambda trial: trial["best_valid_score"])
-    assert yaml.safe_load((out / "best.yaml").read_text()) == best["params"]
+    settings = yaml.safe_load((out / "best.yaml").read_text())
+    assert (settings["model"], settings["dataset"], settings["epochs"]) == ("Mamba4Rec", "cycle", 1)
+    assert {name: settings[name] for name in best["params"]} == best["params"]
     assert len((out / "trials.csv").read_text().splitlines()) == 5
     assert (out / "trials.md").read_text().count("**") > 0
     assert (out / "trials.png").read_bytes().startswith(b"\x89PNG")
@@ -198,7 +166,25 @@ def test_a_search_ends_with_one_test_a_yaml_and_a_report(data_path, tmp_path, ca
     assert main(command) == 1
     assert "--resume" in capsys.readouterr().err
     assert main([*command, "--d_conv=2", "--resume"]) == 1
-    assert "another search (other settings)" in capsys.readouterr().err
+    assert "another search (other d_conv)" in capsys.readouterr().err
+    assert main([*command, "--worker=0", "--resume"]) == 0  # nothing is left to do
+    assert len(tests_made) == 1
+    (killed,) = (out / "runs").glob("*/result.json")
+    killed.unlink()
+    assert main([*command, "--resume"]) == 0
+    assert len(list((out / "runs").iterdir())) == 1  # the run went on in its own folder
+    assert json.loads(killed.read_text())["test_result"] == result["test_result"]
+
+    assert main(["run", f"--config_files={out / 'best.yaml'}", f"--checkpoint_dir={tmp_path / 'again'}"]) == 0
+    (again,) = (tmp_path / "again").glob("*/result.json")
+    assert json.loads(again.read_text())["config_hash"] == result["config_hash"]
+
+    changed = Path(shutil.copytree(data_path, tmp_path / "changed"))
+    with open(changed / "cycle" / "cycle.inter", "a") as rows:
+        rows.write("u0\ti11\t99\n")
+    moved = [word.replace(f"--data_path={data_path}", f"--data_path={changed}") for word in command]
+    assert main([*moved, "--resume"]) == 1
+    assert "another search (other data)" in capsys.readouterr().err
 
 
 def test_a_trial_is_validated_only_and_keeps_no_weights(settings, tests_made, tmp_path):
@@ -215,6 +201,9 @@ BAD = {
     "setting": ("hiden_size choice [3]", [], "hidden_size"),
     "file": (None, ["--params_file=gone.hyper"], "gone.hyper"),
     "range": ("dropout_prob uniform 0,0.5", [], "exhaustive"),
+    "no trial": (None, ["--max_evals=0"], "max_evals"),
+    "nothing held out": (None, ["--train_on=all"], "train_on"),
+    "no folder for the table": (None, ["--output_file=gone/trials.md"], "no folder"),
 }
 
 
