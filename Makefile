@@ -29,7 +29,10 @@ lint: $(READY)
 
 environment: $(READY)
 
+IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
+
 $(READY): setup.cfg constraints.txt
+	@test -x $(VENV)/bin/python || $(PYTHON) $(IS_311) || { echo "the pinned versions need Python 3.11: add PYTHON=python3.11"; exit 1; }
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet torch==2.13.0 $(if $(TORCH),--index-url https://download.pytorch.org/whl/$(TORCH))
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test$(if $(EXTRAS),$(comma)$(EXTRAS))]"

@@ -63,16 +63,18 @@ def parser() -> argparse.ArgumentParser:
 def _add_common(parser: argparse.ArgumentParser, name: str) -> None:
     own = name == "table"
     add = parser.add_argument
-    add("--raw", type=Path, metavar="PATH", help="the archive as distributed, a folder or a file")
+    raw = "one .csv, .tsv, .jsonl or .parquet file" if own else "the archive as distributed, a folder or a file"
+    add("--raw", type=Path, metavar="PATH", help=raw)
     add("--out", type=Path, default=Path("dataset"), help="where NAME/NAME.inter goes (default: dataset)")
     add(
         "--name",
-        type=_file_name,
+        type=_own_name if own else _file_name,
         required=own,
         default=None if own else name,
         help="the prepared data set's name" + f" (default: {name})" * (not own),
     )
-    add("--download", action="store_true", help="fetch the archive into the folder --raw (default: raw) first")
+    fetched = "fetch the archive into the folder --raw (default: raw) first; MovieLens only"
+    add("--download", action="store_true", help=argparse.SUPPRESS if own else fetched)
     add(
         "--min-user",
         type=_positive,
@@ -96,7 +98,11 @@ def _add_common(parser: argparse.ArgumentParser, name: str) -> None:
         help="raw, which published figures depend on (default), or exact time: timestamp becomes the place in a history",
     )
     add("--skip-bad", action="store_true", help="skip and count malformed rows instead of stopping")
-    add("--strict", action="store_true", help="totals other than the published ones are an error")
+    add(
+        "--strict",
+        action="store_true",
+        help=argparse.SUPPRESS if own else "totals other than the published ones are an error",
+    )
     add("--memory-limit", default="2GB", metavar="SIZE", help="what DuckDB may hold (default: 2GB)")
     add("--force", action="store_true", help="prepare again even if nothing has changed")
 
@@ -105,6 +111,14 @@ def _file_name(text: str) -> str:
     if not text or text.startswith(".") or "/" in text or "\0" in text:
         raise argparse.ArgumentTypeError(f"must be a plain name for a folder and its files, it is {text!r}")
     return text
+
+
+def _own_name(text: str) -> str:
+    if text in SOURCES:
+        raise argparse.ArgumentTypeError(
+            f"is that of a data set with settings of its own: choose another than {text!r}"
+        )
+    return _file_name(text)
 
 
 def _positive(text: str) -> int:

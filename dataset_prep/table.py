@@ -42,6 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Which columns hold what."""
     for role, required in (("user", True), ("item", True), ("time", True), ("rating", False)):
         parser.add_argument(f"--{role}-col", required=required, metavar="COLUMN", help=f"the column of the {role}")
+    parser.add_argument("--delimiter", help="between the fields of CSV (default: a comma, in .tsv a tab)")
 
 
 def open_source(raw: Raw, options: Namespace, bad: BadRows) -> Source:
@@ -53,7 +54,10 @@ def open_source(raw: Raw, options: Namespace, bad: BadRows) -> Source:
     chosen = {name: column for name, column in {**chosen, "timestamp": options.time_col}.items() if column}
     suffix = PurePosixPath(member.name).suffix.lower()
     if suffix in DELIMITERS:
-        rows = _csv(member, DELIMITERS[suffix], list(chosen.values()), bad)
+        delimiter = options.delimiter or DELIMITERS[suffix]
+        if len(delimiter) != 1:
+            raise ValueError(f"--delimiter must be one character, it is {delimiter!r}")
+        rows = _csv(member, delimiter, list(chosen.values()), bad)
     elif suffix in JSON_LINES:
         rows = _json(member, list(chosen.values()), bad)
     elif suffix == ".parquet":
@@ -108,9 +112,13 @@ def _listed(column: pa.Array) -> list:
 
 
 def _place(member: Member, column: str, header: list[str]) -> int:
+    if not header:
+        raise ValueError(f"{member.label} is empty")
     if header.count(column) != 1:
+        other = next((mark for mark in ";|\t" if len(header) == 1 and mark in header[0]), None)
+        hint = f"; is --delimiter={other!r} meant?" if other else ""
         raise ValueError(
-            f"{member.label}:1: {header.count(column)} columns are named {column!r} among {', '.join(header)}"
+            f"{member.label}:1: {header.count(column)} columns are named {column!r} among {', '.join(header)}{hint}"
         )
     return header.index(column)
 

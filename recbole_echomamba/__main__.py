@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 import warnings
+from importlib.metadata import version
 
 from recbole_echomamba import doors
 from recbole_echomamba.doors import names_from, settings_from, table
@@ -55,10 +56,16 @@ DOORS = {"run": run_door, **doors.DOORS}
 def main(arguments: list[str] | None = None) -> int:
     """Open a door by name; an error is one line, or a traceback with ``--debug``."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    usage = f"usage: echomamba {{{','.join(DOORS)}}} ...  (each has a --help)"
+    if arguments and arguments[0] in ("-h", "--help", "--version"):
+        lines = [f"  {name:10} {door.__doc__}" for name, door in DOORS.items()]
+        print(version("recbole_echomamba") if arguments[0] == "--version" else "\n".join([usage, "", *lines]))
+        return 0
     if not arguments or arguments[0] not in DOORS:
-        print(f"usage: echomamba {{{','.join(DOORS)}}} ...", file=sys.stderr)
-        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    warnings.filterwarnings("ignore", message=".*GradScaler.*", category=FutureWarning)  # RecBole's spelling
+        print(usage, file=sys.stderr)
+        return 2
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # its old spellings
+    warnings.filterwarnings("ignore", message=".*GradScaler.*", category=FutureWarning)
     try:
         DOORS[arguments[0]](arguments[1:])
     except KeyboardInterrupt as stopped:

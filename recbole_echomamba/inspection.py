@@ -60,7 +60,8 @@ def inspect(run: Path | str, out: Path | str | None = None, config_dict: dict | 
     parts += [report.section("Step sizes and memory", MEMORY_NOTE), _picture(draw_memories(remembered), MEMORY_CAPTION)]
     parts += [memory_table(remembered).html()]
     worth = ablation(config, model, train, valid)
-    parts += [report.section("What each part is worth", ABLATION_NOTE), worth.html()]
+    trained_on = SEEN_NOTE if config["train_on"] == "all" else ""
+    parts += [report.section("What each part is worth", ABLATION_NOTE + trained_on), worth.html()]
     write_text(out, report.page(f"Inside {config['model']}", *parts))
     return out
 
@@ -82,6 +83,8 @@ ABLATION_NOTE = (
     "connection and normalisation stay. The model was trained with the part, so this tells what the trained model leans on, "
     "not how well it would do had it been trained without."
 )
+
+SEEN_NOTE = " THIS MODEL WAS TRAINED ON THESE TARGETS TOO (train_on: all): the metrics say nothing about new ones."
 
 
 def magnitudes(model: nn.Module) -> dict[str, Tensor]:

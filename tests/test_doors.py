@@ -85,6 +85,19 @@ def test_a_value_may_hold_an_equals_sign():
     assert settings_from(["--variant=a=b", "--topk=[5,10]"]) == {"variant": "a=b", "topk": "[5,10]"}
 
 
+def test_help_names_every_command_and_what_it_does(capsys):
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for line in (
+        "run        Train and test one model",
+        "compare    Run what has no result",
+        "inspect    Write the page",
+    ):
+        assert line in printed
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == "0.1.0\n"
+
+
 def test_without_a_command_the_usage_is_shown(capsys):
     assert main([]) == 2
     assert "usage: echomamba {run" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 
-from recbole_echomamba import get_model, run
+from recbole_echomamba import Config, get_model, run
 from recbole_echomamba.host.trainer import Trainer
 
 OURS = ["EchoMamba4Rec", "Mamba4Rec"]
@@ -100,6 +100,11 @@ def test_weights_and_biases_gets_the_metrics(settings, monkeypatch):
     fake.define_metric = lambda *given, **named: None
     fake.log = lambda given, **named: logged.append(given)
     monkeypatch.setitem(sys.modules, "wandb", fake)
+    with pytest.MonkeyPatch.context() as without:
+        without.delitem(sys.modules, "wandb")
+        without.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ValueError, match="pip install wandb"):
+            Config("Mamba4Rec", "cycle", config_dict={**settings, "log_wandb": True})
     run("Mamba4Rec", "cycle", config_dict={**settings, "log_wandb": True, "wandb_project": "p"}, saved=False)
     assert {"train/train_loss", "valid/ndcg@10"} <= {name for entry in logged for name in entry}
     assert "eval/ndcg@10" in fake.run.summary

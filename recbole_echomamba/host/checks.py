@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from numbers import Real
 
 from recbole.evaluator.register import metrics_dict
@@ -49,6 +51,8 @@ def check_settings(settings: dict, defaults: dict) -> None:
     for key in PATHS:
         if settings.get(key) is not None and not isinstance(settings[key], str):
             raise ValueError(f"{key} must be text, it is {settings[key]!r}")
+    if settings.get("log_wandb") and "wandb" not in sys.modules and importlib.util.find_spec("wandb") is None:
+        raise ValueError("log_wandb needs Weights & Biases: pip install wandb")
     if settings.get("clip_grad_norm") is not None and not isinstance(settings["clip_grad_norm"], dict):
         raise ValueError(f"clip_grad_norm is {settings['clip_grad_norm']!r}; write {{'max_norm': 5}}")
     _check_intervals(settings)

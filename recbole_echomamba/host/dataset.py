@@ -11,42 +11,17 @@ from recbole.data.utils import create_samplers
 from recbole.utils import FeatureType
 
 from recbole_echomamba.host.loader import FullSortLoader, NegSampleLoader, TrainLoader
+from recbole_echomamba.host.registry import nearest
 from recbole_echomamba.host.sequences import WindowedDataset
 
+MOVIELENS = ("ml-1m", "ml-20m", "ml-25m", "ml-32m", "ml-latest", "ml-latest-small")
+AMAZON = ("reviews_{category}_5.json.gz", "http://jmcauley.ucsd.edu/data/amazon/")
 GETTING = {
-    **{
-        name: (
-            f"curl -LO https://files.grouplens.org/datasets/movielens/{name}.zip",
-            f"python -m dataset_prep {name} --raw {name}.zip --out {{data_path}}",
-        )
-        for name in ("ml-20m", "ml-25m", "ml-32m", "ml-latest", "ml-latest-small")
-    },
-    "ml-1m": (
-        "curl -LO https://files.grouplens.org/datasets/movielens/ml-1m.zip && unzip ml-1m.zip",
-        "python -m dataset_prep ml-1m --raw ml-1m --out {data_path}",
-    ),
-    "netflix": (
-        "(get archive.zip from https://www.kaggle.com/datasets/netflix-inc/netflix-prize-data)",
-        "python -m dataset_prep netflix --raw archive.zip --out {data_path}",
-    ),
-    "tmall": (
-        "(get IJCAI16_data.zip from https://tianchi.aliyun.com/dataset/53)",
-        "python -m dataset_prep tmall --raw IJCAI16_data.zip --out {data_path}",
-    ),
-    "lfm-1b": (
-        "(get LFM-1b.zip from http://www.cp.jku.at/datasets/LFM-1b/)",
-        "python -m dataset_prep lfm-1b --raw LFM-1b.zip --out {data_path}",
-    ),
-    "amazon-beauty": (
-        "(get reviews_Beauty_5.json.gz from http://jmcauley.ucsd.edu/data/amazon/)",
-        "python -m dataset_prep amazon-beauty --raw reviews_Beauty_5.json.gz --out {data_path}",
-    ),
-    "amazon-video-games": (
-        "(get reviews_Video_Games_5.json.gz from http://jmcauley.ucsd.edu/data/amazon/)",
-        "python -m dataset_prep amazon-video-games --raw reviews_Video_Games_5.json.gz --out {data_path}",
-    ),
+    "netflix": ("archive.zip", "https://www.kaggle.com/datasets/netflix-inc/netflix-prize-data"),
+    "tmall": ("IJCAI16_data.zip", "https://tianchi.aliyun.com/dataset/53"),
+    "lfm-1b": ("LFM-1b.zip", "http://www.cp.jku.at/datasets/LFM-1b/"),
 }
-"""For data sets this project prepares: the commands that get them."""
+"""The file of a data set this project prepares, and where it is; MovieLens is downloaded, Amazon has a file per category."""
 
 
 def create_dataset(config) -> SequentialDataset:
@@ -181,9 +156,13 @@ def _columns(config) -> dict[str, str]:
 
 
 def _how_to_get(config, file: Path) -> str:
-    name = config["dataset"]
+    name, folder = config["dataset"], file.parent.parent
     missing = f"data set {name!r} is not there: {file} does not exist"
-    if name in GETTING:
-        commands = "\n".join(f"  {c.format(data_path=file.parent.parent)}" for c in GETTING[name])
-        return f"{missing}; two steps get it:\n{commands}"
-    return f"{missing}; put a RecBole atomic file there or point --data_path at the folder that holds {name}/"
+    if name in MOVIELENS:
+        return f"{missing}; this gets it: python -m dataset_prep {name} --download --out {folder}"
+    if name in GETTING or name.startswith("amazon-"):
+        category = "_".join(word.capitalize() for word in name.split("-")[1:])
+        raw, where = (text.format(category=category) for text in GETTING.get(name, AMAZON))
+        return f"{missing}; get {raw} from {where}, then: python -m dataset_prep {name} --raw {raw} --out {folder}"
+    known = nearest(name, ["ml-100k", *MOVIELENS, *GETTING, "amazon-beauty", "amazon-video-games"])
+    return f"{missing}; put a RecBole atomic file there or point --data_path at the folder that holds {name}/ ({known})"

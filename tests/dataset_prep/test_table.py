@@ -228,6 +228,26 @@ def test_an_empty_log_is_an_error(tmp_path, prepare):
     assert not list(Path("out").rglob("mine.*"))
 
 
+def test_another_delimiter_is_guessed_in_the_error_and_taken_when_named(tmp_path, prepare):
+    log = tmp_path / "log.csv"
+    log.write_text("who;what;when\nu1;i1;1\nu1;i2;2\n")
+    code, _, err = prepare("table", log, *COLUMNS)
+    assert code == 1
+    assert "is --delimiter=';' meant?" in err
+    assert prepare("table", log, *COLUMNS, "--delimiter", ";")[0] == 0
+    assert prepare("table", log, *COLUMNS, "--delimiter", ";;")[0] == 1
+    log.write_text("")
+    code, _, err = prepare("table", log, *COLUMNS, "--force")
+    assert code == 1
+    assert "log.csv is empty" in err
+
+
+def test_the_name_of_a_known_data_set_is_refused(tmp_path, prepare, capsys):
+    with pytest.raises(SystemExit):
+        prepare("table", write_csv(tmp_path / "log.csv"), *COLUMNS, "--name", "ml-1m")
+    assert "choose another than 'ml-1m'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "../mine"])
 def test_a_name_that_is_a_path_is_refused(tmp_path, prepare, capsys, name):
     with pytest.raises(SystemExit):

@@ -60,10 +60,14 @@ def test_a_missing_data_set_says_how_to_get_it(tmp_path):
     config = Config("EchoMamba4Rec", "ml-1m", config_dict={"data_path": str(tmp_path)})
     with pytest.raises(FileNotFoundError) as error:
         create_dataset(config)
-    lines = str(error.value).splitlines()
-    assert str(tmp_path / "ml-1m" / "ml-1m.inter") in lines[0]
-    assert lines[1].split()[0] == "curl"
-    assert lines[2].strip() == f"python -m dataset_prep ml-1m --raw ml-1m --out {tmp_path}"
+    assert str(tmp_path / "ml-1m" / "ml-1m.inter") in str(error.value)
+    assert str(error.value).endswith(f"python -m dataset_prep ml-1m --download --out {tmp_path}")
+    config = Config("EchoMamba4Rec", "amazon-video-games", config_dict={"data_path": str(tmp_path)})
+    with pytest.raises(FileNotFoundError, match=r"--raw reviews_Video_Games_5\.json\.gz --out"):
+        create_dataset(config)
+    config = Config("EchoMamba4Rec", "ml-2m", config_dict={"data_path": str(tmp_path)})
+    with pytest.raises(FileNotFoundError, match=r"did you mean ml-32m or"):
+        create_dataset(config)
 
 
 def test_a_missing_data_set_of_the_users_own_names_the_file(tmp_path):
