@@ -195,14 +195,6 @@ def test_other_settings_and_other_data_are_run_anew(data_path, out, here, tmp_pa
     assert len(here) == 3
 
 
-def test_each_run_has_a_process_of_its_own(data_path, tmp_path):
-    settings = [f"--{key}={value}" for key, value in {**SMALL, "epochs": 1, "data_path": data_path}.items()]
-    assert main(["compare", "--models=Mamba4Rec", "--dataset=cycle", f"--out={tmp_path / 'out'}", *settings]) == 0
-    (result,) = results(tmp_path / "out")
-    assert result["peak_memory"] > 100e6  # torch alone is larger
-    assert "Significance" not in (tmp_path / "out" / "report.html").read_text()  # nothing to test against
-
-
 BAD = {
     "unknown model": (["--models=Mamba4Rec,SASRek"], "SASRec"),
     "same twice": (["--models=Mamba4Rec,Mamba4Rec"], "twice"),

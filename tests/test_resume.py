@@ -69,6 +69,23 @@ def test_a_signal_ends_training_between_batches_and_the_run_goes_on_from_its_las
     assert_same_run(run(resume=directory), whole)
 
 
+def test_an_interruption_in_the_last_validation_is_not_lost(settings, monkeypatch):
+    from recbole_echomamba.host.trainer import Trainer
+
+    whole = run("Mamba4Rec", "cycle", config_dict=settings)
+    validate = Trainer._valid_epoch
+
+    def signalled(self, *given, **named):
+        if len(self.history) == settings["epochs"]:
+            os.kill(os.getpid(), signal.SIGINT)
+        return validate(self, *given, **named)
+
+    monkeypatch.setattr(Trainer, "_valid_epoch", signalled)
+    with pytest.raises(Interrupted) as stopped:
+        run("Mamba4Rec", "cycle", config_dict=settings)
+    assert_same_run(run(resume=str(stopped.value).split("--resume=")[1]), whole)
+
+
 def test_an_interruption_before_the_first_epoch_ends_can_be_resumed_too(settings, monkeypatch):
     from recbole_echomamba.host.trainer import Trainer
 
