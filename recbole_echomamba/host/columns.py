@@ -100,6 +100,22 @@ def keep_by_count(
             all_bans |= ban
 
 
+class TokenIds(dict):
+    """Field to ``{text: id}``, made when a field is first asked for: training never does, and two million texts are half a GiB.
+
+    Args:
+        texts: field to its texts by id.
+    """
+
+    def __init__(self, texts: dict[str, np.ndarray]):
+        super().__init__()
+        self.texts = texts
+
+    def __missing__(self, field: str) -> dict[str, int]:
+        self[field] = dict(zip(self.texts[field].tolist(), range(len(self.texts[field])), strict=True))
+        return self[field]
+
+
 def number_tokens(columns: list) -> tuple[list[np.ndarray], np.ndarray]:
     """Number the texts of columns that share their ids by first appearance, column after column.
 

@@ -18,7 +18,7 @@ from recbole.utils import FeatureSource, FeatureType
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_echomamba.host import cache
-from recbole_echomamba.host.columns import keep_by_count, number_tokens, read_atomic_file
+from recbole_echomamba.host.columns import TokenIds, keep_by_count, number_tokens, read_atomic_file
 from recbole_echomamba.host.files import sha256
 from recbole_echomamba.host.windows import WindowedInteraction, leave_out, run_starts, windows
 
@@ -26,22 +26,6 @@ CACHE_FROM = 16 * 2**20
 """Bytes of an ``.inter`` file from which the prepared columns are worth keeping."""
 
 LEFT_OUT = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
-
-
-class TokenIds(dict):
-    """Field to ``{text: id}``, made when a field is first asked for: training never does, and two million texts are half a GiB.
-
-    Args:
-        texts: field to its texts by id.
-    """
-
-    def __init__(self, texts: dict[str, np.ndarray]):
-        super().__init__()
-        self.texts = texts
-
-    def __missing__(self, field: str) -> dict[str, int]:
-        self[field] = dict(zip(self.texts[field].tolist(), range(len(self.texts[field])), strict=True))
-        return self[field]
 
 
 class WindowedDataset(SequentialDataset):
@@ -210,24 +194,20 @@ class WindowedDataset(SequentialDataset):
 
         Interactions with items that are not in it are left out, and counted in the answer; further users come after the others.
         """
-        uid, iid, columns = (
-            self.uid_field,
-            self.iid_field,
-            {name: self.inter_feat[name].to_numpy() for name in self.inter_feat},
-        )
-        number_of = {}
-        for field in (uid, iid):
+        columns = {name: self.inter_feat[name].to_numpy() for name in self.inter_feat}
+        for field in (self.uid_field, self.iid_field):
             own = self.field2id_token[field]
-            number_of[field] = pd.Index(texts[field]).get_indexer(own)
-            unknown, self.field2id_token[field] = number_of[field] < 0, texts[field]
-            if field == uid:
-                number_of[uid][unknown] = len(texts[uid]) + np.arange(unknown.sum())
-                self.field2id_token[uid] = np.concatenate([texts[uid], own[unknown]])
-            columns[field] = number_of[field].astype(np.int32)[columns[field]]
+            number_of = pd.Index(texts[field]).get_indexer(own)
+            self.field2id_token[field] = texts[field]
+            if field == self.uid_field:
+                new = number_of < 0
+                number_of[new] = len(texts[field]) + np.arange(new.sum())
+                self.field2id_token[field] = np.concatenate([texts[field], own[new]])
+            columns[field] = number_of.astype(np.int32)[columns[field]]
         self.field2token_id = TokenIds(self.field2id_token)
-        rows = np.flatnonzero(columns[iid] >= 0)
-        rows = rows[np.argsort(columns[uid][rows], kind="stable")]
-        left_out = len(columns[iid]) - len(rows)
+        known = np.flatnonzero(columns[self.iid_field] >= 0)
+        rows = known[np.argsort(columns[self.uid_field][known], kind="stable")]
+        left_out = len(self.inter_feat) - len(rows)
         self.inter_feat = pd.DataFrame({name: column[rows] for name, column in columns.items()}, copy=False)
         return left_out
 
