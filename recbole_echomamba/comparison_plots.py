@@ -42,6 +42,8 @@ def accuracy_and_speed(comparison: Comparison, k: int):
             label=label,
         )
     axes.set(xscale="log", xlabel="users scored per second", ylabel=f"test NDCG@{k}")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("{x:,.0f}")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     return drawn

@@ -133,12 +133,12 @@ def metrics_note(comparison: Comparison) -> str:
     no_choice = [label for label, c in comparison.configs.items() if has_own_loss(c)]
     losses = f"; a loss of their own: {', '.join(no_choice)}" if no_choice else ""
     loss = next((c["loss_type"] for c in comparison.configs.values() if not has_own_loss(c)), "none")
+    patience = f"{config['stopping_step'] + 1} validations in a row without a better {config['valid_metric']}"
     return (
-        f"The same for every model: data {comparison.dataset} (sha256 {first['data_hash'][:10]}), split "
-        f"{config['eval_args']['split']} in time order, all items ranked, at most {config['MAX_ITEM_LIST_LENGTH']} items of "
-        f"history, loss {loss}{losses}, up to {config['epochs']} epochs with batches of {config['train_batch_size']}, stopped "
-        f"after {config['stopping_step']} validations without a better {config['valid_metric']}; seeds {_seeds(comparison)}. "
-        f"Mean ± standard deviation over seeds.{_changes(comparison)}"
+        f"The same for every model: data {comparison.dataset} (sha256 {first['data_hash'][:10]}), each user's last item tests "
+        f"and the one before it validates, all items ranked, at most {config['MAX_ITEM_LIST_LENGTH']} items of history, "
+        f"loss {loss}{losses}, up to {config['epochs']} epochs with batches of {config['train_batch_size']}, stopped after "
+        f"{patience}; seeds {_seeds(comparison)}. Mean ± standard deviation over seeds.{_changes(comparison)}"
     )
 
 
