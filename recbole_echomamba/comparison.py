@@ -151,11 +151,15 @@ def compare(
     configs = {row.label: Config(row.model, dataset, config_file_list, settings[row.label]) for row in rows}
     refuse_differences(rows, configs)
     data = create_dataset(configs[rows[0].label])  # before anything is trained: it may be missing
-    data_hash = sha256(*atomic_files(configs[rows[0].label]))
+    files = {
+        label: tuple(atomic_files(config)) for label, config in configs.items()
+    }  # some models read .item files too
+    hash_of = {some: sha256(*some) for some in set(files.values())}
     results, missing = {row.label: [] for row in rows}, []
     with tqdm([(row, seed) for seed in seeds for row in rows], desc="runs", unit="run", disable=only_finished) as jobs:
         for row, seed in jobs:
             jobs.set_postfix_str(f"{row.label}, seed {seed}")
+            data_hash = hash_of[files[row.label]]
             key = (configs[row.label].hash, data_hash, seed)
             result = finished(runs).get(key)
             if result is None and only_finished:
