@@ -142,7 +142,7 @@ class Config(RecBoleConfig):
             final["train_neg_sample_args"] = None
         final["eval_args"] = self._whole_evaluation(final["eval_args"])
         check_settings(final, self.internal_config_dict)
-        left_out = {*DOOR_KEYS, "model", "dataset", "config_files", "MODEL_TYPE"}
+        left_out = {*DOOR_KEYS, *self._without_effect, "model", "dataset", "config_files", "MODEL_TYPE"}
         self.settings = copy.deepcopy({k: v for k, v in final.items() if k not in left_out})
         return final
 
@@ -173,6 +173,7 @@ class Config(RecBoleConfig):
         elsewhere = set()
         for file in [*RECBOLE_PROPERTIES.glob("model/*.yaml"), *properties_directory().glob("model/*.yaml")]:
             elsewhere |= set(self._read(file))
+        self._without_effect = set()
         for key in self.external_config_dict:
             if key in here:
                 continue
@@ -180,6 +181,7 @@ class Config(RecBoleConfig):
                 raise ValueError(f"there is no setting {key!r}; {nearest(key, sorted(here))}")
             if key not in elsewhere:
                 continue  # a setting of a model of one's own
+            self._without_effect.add(key)
             logging.getLogger().warning("setting %r belongs to another model and has no effect on %s", key, self.model)
 
     def _init_device(self):

@@ -150,6 +150,13 @@ def test_negative_sampling_follows_from_loss_and_model(model, loss_type, negativ
     assert (distribution != "none") is negatives
 
 
+def test_a_setting_of_another_model_is_warned_of_and_changes_nothing(caplog):
+    plain, other = Config("Mamba4Rec", "ml-100k"), Config("Mamba4Rec", "ml-100k", config_dict={"n_heads": 4})
+    assert "'n_heads' belongs to another model" in caplog.text
+    assert other.hash == plain.hash
+    assert other.settings == plain.settings
+
+
 def test_the_hash_changes_with_what_changes_the_result_and_with_nothing_else():
     def hashed(**settings):
         return Config("EchoMamba4Rec", "ml-100k", config_dict=settings).hash
