@@ -85,7 +85,8 @@ def cost_table(comparison: Comparison) -> Table:
         mean = {key: np.mean([result[key] for result in results]) for key in COST_KEYS}
         memory = f"{mean['peak_memory'] / 1e6:,.0f}"
         counts = [f"{mean[key]:.3g}" for key in ("best_epoch", "epochs")]
-        times = [f"{mean['seconds_per_epoch']:.2f}", f"{mean['users_per_second']:,.0f}"]
+        seconds = np.mean([np.median([entry["seconds"] for entry in result["history"]]) for result in results])
+        times = [f"{seconds:.2f}", f"{mean['users_per_second']:,.0f}"]
         rows.append([label, f"{results[0]['parameters']:,}", *counts, *times, memory])
     return Table(header, rows)
 
@@ -102,7 +103,7 @@ def cost_note(comparison: Comparison) -> str:
         else "ON DIFFERENT MACHINES (see runs.csv): they do not compare"
     )
     return (
-        f"Seconds of training per epoch and users scored per second in the test, {where}; peak memory is that of the GPU where "
+        f"Seconds of training per epoch (median of a run's epochs) and users scored per second in the test, {where}; peak memory is that of the GPU where "
         "there is one, else of the whole process. Parameters include the item embedding."
     )
 
