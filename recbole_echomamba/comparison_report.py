@@ -103,8 +103,8 @@ def cost_note(comparison: Comparison) -> str:
         else "ON DIFFERENT MACHINES (see runs.csv): they do not compare"
     )
     return (
-        f"Seconds of training per epoch (median of a run's epochs) and users scored per second in the test, {where}; peak memory is that of the GPU where "
-        "there is one, else of the whole process. Parameters include the item embedding."
+        "Seconds of training per epoch (median of a run's epochs) and users scored per second in the test, "
+        f"{where}; peak memory is that of the GPU where there is one, else of the whole process. Parameters include the item embedding."
     )
 
 
