@@ -104,7 +104,8 @@ def cost_note(comparison: Comparison) -> str:
     )
     return (
         "Seconds of training per epoch (median of a run's epochs) and users scored per second in the test, "
-        f"{where}; peak memory is that of the GPU where there is one, else of the whole process. Parameters include the item embedding."
+        f"{where}; peak memory is that of the GPU where there is one, else of the whole process. "
+        "Parameters include the item embedding."
     )
 
 
