@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks import timing
+from recbole_echomamba.host.machine import high_water_bytes
 
 SHAPES = {
     "like-1m": (1_000_000, 6_040, 3_706),
@@ -161,7 +162,7 @@ def seconds_since(begin: float) -> float:
 
 def peak() -> float:
     """GiB this process has held at once."""
-    return round(timing.high_water_bytes() / 2**30, 2)
+    return round(high_water_bytes() / 2**30, 2)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from texttable import Texttable
 from tqdm import tqdm
 
 from recbole_echomamba.host.files import write_text, write_whole
-from recbole_echomamba.host.machine import machine, versions
+from recbole_echomamba.host.machine import high_water_bytes, machine, versions
 from recbole_echomamba.host.memory import keep_freed_memory
 
 
@@ -88,12 +87,6 @@ def _peak_here(make, args, device) -> int:
     call()
     call()
     return (torch.cuda.max_memory_allocated() if device == "cuda" else high_water_bytes()) - before
-
-
-def high_water_bytes() -> int:
-    """The most memory this process has held; unlike ``ru_maxrss`` without what its parent held."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024
 
 
 def median(values: list[float]) -> float:

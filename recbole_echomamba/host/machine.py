@@ -30,7 +30,12 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the most held on the GPU, or by this process when it runs on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:  # Linux hands ru_maxrss on to the processes that a process starts
+    return high_water_bytes()
+
+
+def high_water_bytes() -> int:
+    """The most memory this process has held; on Linux, unlike ``ru_maxrss``, without what its parent held."""
+    try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
     except (OSError, StopIteration):
