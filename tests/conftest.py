@@ -12,6 +12,7 @@ import torch
 from recbole_echomamba import Config, get_model
 
 ITEMS, USERS, HISTORY = 12, 48, 11
+ROWS = [(f"u{user}", f"i{(user + step) % ITEMS}", str(step + 1)) for user in range(USERS) for step in range(HISTORY)]
 
 SMALL = {
     "MAX_ITEM_LIST_LENGTH": 8,
@@ -38,9 +39,7 @@ def data_path(tmp_path_factory):
     """A folder with the data set ``cycle``: every user walks the same circle of items from a start of their own."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "cycle").mkdir()
-    rows = [
-        (f"u{user}", f"i{(user + step) % ITEMS}", str(step + 1)) for user in range(USERS) for step in range(HISTORY)
-    ]
+    rows = ROWS.copy()
     random.Random(0).shuffle(rows)
     write_inter(folder / "cycle" / "cycle.inter", rows)
     return folder

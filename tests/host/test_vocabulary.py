@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from recbole_echomamba import Trainer, load_run, recommend, run
-from tests.conftest import HISTORY, ITEMS, SMALL, USERS, write_inter
-
-ROWS = [(f"u{user}", f"i{(user + step) % ITEMS}", str(step + 1)) for user in range(USERS) for step in range(HISTORY)]
+from tests.conftest import HISTORY, ITEMS, ROWS, SMALL, USERS, write_inter
 
 
 @pytest.fixture(scope="module")
