@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks import timing
-from recbole_echomamba.host.machine import high_water_bytes
+from recbole_echomamba.system.hardware import high_water_bytes
 
 SHAPES = {
     "like-1m": (1_000_000, 6_040, 3_706),
@@ -72,7 +72,7 @@ def generate(folder: Path, shape: str) -> None:
     import pyarrow
     import pyarrow.csv
 
-    from recbole_echomamba.host.files import write_whole
+    from recbole_echomamba.system.files import write_whole
 
     file = folder / shape / f"{shape}.inter"
     if file.exists():
@@ -113,7 +113,7 @@ def measure(folder: Path, shape: str, way: str, step: bool) -> dict:
     from recbole.data.dataset import SequentialDataset
 
     from recbole_echomamba import Config, create_dataset, data_preparation
-    from recbole_echomamba.host import cache
+    from recbole_echomamba.data import cache
 
     settings = {"data_path": str(folder), "MAX_ITEM_LIST_LENGTH": LENGTH, "train_batch_size": BATCH, "use_gpu": False}
     config = Config("EchoMamba4Rec", shape, config_dict=settings)

@@ -14,9 +14,9 @@ import torch
 from texttable import Texttable
 from tqdm import tqdm
 
-from recbole_echomamba.host.files import write_text, write_whole
-from recbole_echomamba.host.machine import high_water_bytes, machine, versions
-from recbole_echomamba.host.memory import keep_freed_memory
+from recbole_echomamba.system.allocator import keep_freed_memory
+from recbole_echomamba.system.files import write_text, write_whole
+from recbole_echomamba.system.hardware import high_water_bytes, machine, versions
 
 
 def arguments(description: str, repetitions: int) -> argparse.ArgumentParser:

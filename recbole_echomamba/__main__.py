@@ -8,8 +8,8 @@ import sys
 import warnings
 from importlib.metadata import version
 
-from recbole_echomamba import doors
-from recbole_echomamba.doors import names_from, settings_from, table
+from recbole_echomamba import cli
+from recbole_echomamba.cli import names_from, settings_from, table
 
 USAGE = """%(prog)s --model=NAME --dataset=NAME [--key=value ...]
 
@@ -50,7 +50,7 @@ def run_door(arguments: list[str]) -> None:
         print(table(result))
 
 
-DOORS = {"run": run_door, **doors.DOORS}
+DOORS = {"run": run_door, **cli.DOORS}
 
 
 def main(arguments: list[str] | None = None) -> int:

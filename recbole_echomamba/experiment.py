@@ -13,16 +13,16 @@ from recbole.data.transform import construct_transform
 from recbole.utils import get_flops, init_logger, init_seed
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from recbole_echomamba.host import checkpoint
-from recbole_echomamba.host.config import WITHOUT_EFFECT, Config
-from recbole_echomamba.host.dataset import atomic_files, create_dataset, data_preparation
-from recbole_echomamba.host.files import sha256, write_text, write_whole
-from recbole_echomamba.host.interrupt import Interrupted
-from recbole_echomamba.host.machine import machine, peak_memory, versions
-from recbole_echomamba.host.registry import get_model
-from recbole_echomamba.host.trainer import Trainer
-from recbole_echomamba.host.vocabulary import number_as_trained
+from recbole_echomamba.config.config import WITHOUT_EFFECT, Config
+from recbole_echomamba.config.model_names import get_model
+from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
+from recbole_echomamba.data.vocabulary import number_as_trained
 from recbole_echomamba.models import RECOMMENDERS
+from recbole_echomamba.system.files import sha256, write_text, write_whole
+from recbole_echomamba.system.hardware import machine, peak_memory, versions
+from recbole_echomamba.system.signals import Interrupted
+from recbole_echomamba.training import checkpoint
+from recbole_echomamba.training.trainer import Trainer
 
 
 def run(

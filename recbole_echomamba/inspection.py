@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from recbole_echomamba import report
 from recbole_echomamba.experiment import load_run
-from recbole_echomamba.host.files import write_text
-from recbole_echomamba.host.trainer import Trainer
-from recbole_echomamba.layers import BidirectionalMamba, GatedLinearUnit, Mamba, SpectralFilter
+from recbole_echomamba.layers import Mamba
+from recbole_echomamba.models.echomamba4rec import BidirectionalMamba, GatedLinearUnit, SpectralFilter
 from recbole_echomamba.models.mamba4rec import FeedForward
 from recbole_echomamba.report import Table
+from recbole_echomamba.system.files import write_text
+from recbole_echomamba.training.trainer import Trainer
 
 TOKENS = 20_000
 """Items of validation histories, at least, whose step sizes are looked at."""

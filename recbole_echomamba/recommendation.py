@@ -13,9 +13,9 @@ from recbole.data.interaction import Interaction
 from recbole.data.transform import construct_transform
 from tqdm import tqdm
 
+from recbole_echomamba.data.dataloader import rows_at_once
 from recbole_echomamba.experiment import load_run
-from recbole_echomamba.host.files import write_whole
-from recbole_echomamba.host.loader import rows_at_once
+from recbole_echomamba.system.files import write_whole
 
 UNSEEN = "history"
 """The ``user_id`` of a person who is given by a history."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recbole_echomamba import Config, get_model, run
-from recbole_echomamba.host.trainer import Trainer
+from recbole_echomamba.training.trainer import Trainer
 
 OURS = ["EchoMamba4Rec", "Mamba4Rec"]
 UNIFORM = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}

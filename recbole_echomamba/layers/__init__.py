@@ -1,10 +1,7 @@
-"""Building blocks: tensors in, tensors out; no RecBole, no configuration object."""
+"""Layers that several models share; they know tensors only. What one model alone uses stands in that model's file."""
 
-from recbole_echomamba.layers.bidirectional import BidirectionalMamba
-from recbole_echomamba.layers.glu import GatedLinearUnit
 from recbole_echomamba.layers.mamba import Mamba
 from recbole_echomamba.layers.norm import DropoutNorm
 from recbole_echomamba.layers.readout import at_position
-from recbole_echomamba.layers.spectral import SpectralFilter
 
-__all__ = ["BidirectionalMamba", "DropoutNorm", "GatedLinearUnit", "Mamba", "SpectralFilter", "at_position"]
+__all__ = ["DropoutNorm", "Mamba", "at_position"]

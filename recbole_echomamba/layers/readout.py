@@ -1,9 +1,9 @@
-"""Reading one position of each row."""
+"""Read one position of each row."""
 
 import torch
 from torch import Tensor
 
 
 def at_position(hidden_states: Tensor, position: Tensor) -> Tensor:
-    """``[B, L, d]`` at ``position [B]``: ``[B, d]``."""
+    """Take ``hidden_states [B, L, d]`` at ``position [B]``: ``[B, d]``."""
     return hidden_states[torch.arange(len(position), device=position.device), position]

@@ -1,20 +1,124 @@
-"""EchoMamba4Rec: Wang, He & Zhu, arXiv 2406.02638; the computation follows the authors' code.
+"""EchoMamba4Rec, the whole architecture: Wang, He & Zhu, arXiv 2406.02638, as the authors' code computes it.
 
-``item_seq`` -> embedding -> ``num_layers`` blocks of (spectral filter, ``num_layers`` bidirectional Mamba pairs, gated
-linear unit) -> the hidden state at ``item_seq_len - 1``. Their multi-query attention block is never called there and is
-left out here. Padding is not masked: as in the authors' code it enters the filter and the backward branch.
+    e = LN(Dropout(Embedding(item_seq)))                          StateSpaceRecommender.embed
+    num_layers times:                                             EchoMambaBlock
+        h = LN(Dropout(irfft(rfft(e) * W)) + e)                   SpectralFilter          section 3.2
+        num_layers times:                                         BidirectionalMamba      section 3.3
+            h = LN(Dropout(Mamba_f(h)) + h) + LN(Dropout(Mamba_b(h)) + h)
+        v, g = fc1(h)                                             GatedLinearUnit         section 3.4
+        e = LN(Dropout(fc2(v * sigmoid(g)) + h))
+    scores = e[item_seq_len - 1] . Embedding                      StateSpaceRecommender.score
+
+Glossary: ``B`` histories, ``L`` slots of a history (right-padded with item 0), ``d`` hidden size, ``W`` the learned filter,
+``Mamba_f`` and ``Mamba_b`` the Mamba layers that read left to right and right to left.
+
+The authors' code differs from the paper in two points that are kept here: padding is not masked, so it enters the filter and
+the backward branch; and their multi-query attention block is built but never called, so it is left out.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from recbole_echomamba.layers import BidirectionalMamba, GatedLinearUnit, SpectralFilter, at_position
+from recbole_echomamba import ops
+from recbole_echomamba.layers import DropoutNorm, Mamba, at_position
 from recbole_echomamba.models.base import StateSpaceRecommender, mamba_settings
 
 
+class SpectralFilter(nn.Module):
+    """Filter every channel in the frequency domain: ``LN(Dropout(irfft(rfft(h) * W)) + h)`` (section 3.2).
+
+    The filter is a circular convolution over all ``L`` slots, as in FMLP-Rec (arXiv 2202.13556).
+
+    Args:
+        d_model: width ``d``.
+        length: number of slots ``L``.
+        dropout: probability.
+    """
+
+    def __init__(self, d_model: int, length: int, dropout: float = 0.0):
+        super().__init__()
+        self.length = length
+        # the last axis holds the real and the imaginary part
+        self.weight = nn.Parameter(0.02 * torch.randn(length // 2 + 1, d_model, 2))
+        self.norm = DropoutNorm(d_model, dropout)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """``[B, L, d] -> [B, L, d]``. Raises ValueError when ``L`` is not ``length``."""
+        if hidden_states.shape[1] != self.length:
+            raise ValueError(f"the filter is built for {self.length} slots, the input has {hidden_states.shape[1]}")
+        return self.norm(ops.spectral_filter(hidden_states, self.weight), hidden_states)
+
+
+class BidirectionalMamba(nn.Module):
+    """Read a sequence in both directions: ``LN(Dropout(Mamba_f(h)) + h) + LN(Dropout(Mamba_b(h)) + h)`` (section 3.3).
+
+    Args:
+        d_model: width ``d``.
+        dropout: probability.
+        mamba: arguments of :class:`~recbole_echomamba.layers.Mamba`.
+    """
+
+    def __init__(self, d_model: int, dropout: float = 0.0, **mamba):
+        super().__init__()
+        self.forward_mamba = Mamba(d_model, **mamba)
+        self.backward_mamba = Mamba(d_model, **mamba)
+        self.forward_norm = DropoutNorm(d_model, dropout, eps=1e-5)
+        self.backward_norm = DropoutNorm(d_model, dropout, eps=1e-5)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """``[B, L, d] -> [B, L, d]``."""
+        ahead = self.forward_mamba(hidden_states)
+        behind = self.backward_mamba(hidden_states, reverse=True)
+        return self._add_branches(ahead, behind, hidden_states)
+
+    def forward_at(self, hidden_states: Tensor, position: Tensor) -> Tensor:
+        """Compute the output at one position of each row: ``[B, L, d], [B] -> [B, d]``.
+
+        The forward branch reads slots ``0..T`` and the backward one ``T..L-1``: ``L + 1`` steps instead of ``2 L``.
+        """
+        at, [ahead, behind] = ops.walks_from(hidden_states, position, (False, True))
+        return self._add_branches(
+            self.forward_mamba.forward_along(*ahead, at), self.backward_mamba.forward_along(*behind, at), at
+        )
+
+    def _add_branches(self, ahead: Tensor, behind: Tensor, residual: Tensor) -> Tensor:
+        return self.forward_norm(ahead, residual) + self.backward_norm(behind, residual)
+
+
+class GatedLinearUnit(nn.Module):
+    """Close a block: ``LN(Dropout(fc2(v * sigmoid(g)) + h))`` with ``v, g = fc1(h)`` (section 3.4; arXiv 1612.08083).
+
+    The dropout covers the residual too, as in the authors' code.
+
+    Args:
+        d_model: width ``d``.
+        dropout: probability.
+    """
+
+    def __init__(self, d_model: int, dropout: float = 0.0):
+        super().__init__()
+        self.fc1 = nn.Linear(d_model, 2 * d_model)
+        self.fc2 = nn.Linear(d_model, d_model)
+        self.norm = DropoutNorm(d_model, dropout)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """``[..., d] -> [..., d]``."""
+        value, gate = self.fc1(hidden_states).chunk(2, dim=-1)
+        return self.norm(self.fc2(value * torch.sigmoid(gate)) + hidden_states)
+
+
 class EchoMambaBlock(nn.Module):
-    """Spectral filter, bidirectional Mamba pairs, gated linear unit: ``[B, L, d] -> [B, L, d]``."""
+    """One block: spectral filter, bidirectional Mamba pairs, gated linear unit.
+
+    Args:
+        d_model: width ``d``.
+        length: number of slots ``L``.
+        pairs: number of bidirectional pairs.
+        dropout: probability.
+        mamba: arguments of :class:`~recbole_echomamba.layers.Mamba`.
+    """
 
     def __init__(self, d_model: int, length: int, pairs: int, dropout: float, **mamba):
         super().__init__()
@@ -23,14 +127,14 @@ class EchoMambaBlock(nn.Module):
         self.glu = GatedLinearUnit(d_model, dropout)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Every position, ``[B, L, d] -> [B, L, d]``."""
+        """Compute every position: ``[B, L, d] -> [B, L, d]``."""
         hidden_states = self.filter(hidden_states)
         for pair in self.pairs:
             hidden_states = pair(hidden_states)
         return self.glu(hidden_states)
 
     def forward_at(self, hidden_states: Tensor, position: Tensor) -> Tensor:
-        """One position of each row, ``[B, L, d], [B] -> [B, d]``: the last pair and the unit are read out there only."""
+        """Compute one position of each row: ``[B, L, d], [B] -> [B, d]``. Only the last pair and the unit save work."""
         hidden_states = self.filter(hidden_states)
         for pair in self.pairs[:-1]:
             hidden_states = pair(hidden_states)
@@ -38,7 +142,10 @@ class EchoMambaBlock(nn.Module):
 
 
 class EchoMamba4Rec(StateSpaceRecommender):
-    """Bidirectional Mamba with a learnable spectral filter and gated linear units."""
+    """Bidirectional Mamba with a learnable spectral filter and gated linear units.
+
+    With ``num_layers: N`` there are ``N`` blocks of ``N`` pairs each, as the authors nest them.
+    """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -52,7 +159,7 @@ class EchoMamba4Rec(StateSpaceRecommender):
         self.reset_parameters()
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """``[B, L], [B] -> [B, d]``."""
+        """Encode histories: ``item_seq [B, L]``, ``item_seq_len [B]`` to ``[B, d]``."""
         position = item_seq_len - 1
         hidden_states = self.embed(item_seq)
         for block in self.blocks[:-1]:

@@ -1,4 +1,4 @@
-"""Which backend computes an operation, and why."""
+"""Choose the backend that computes an operation, and log the reason."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ import os
 import torch
 
 FORCE = "ECHOMAMBA_SCAN"
-MODULES = {"reference": "reference", "numba": "cpu", "triton": "gpu", "mamba_ssm": "cuda"}
+BACKENDS = ["numba", "triton", "mamba_ssm", "reference"]
+"""Modules of this package in order of preference; for a scan over all positions mamba-ssm's compiled kernel comes first."""
+
 DEVICE = {"numba": "cpu", "triton": "cuda", "mamba_ssm": "cuda"}
-ORDER = ["numba", "triton", "mamba_ssm", "reference"]
-"""The first that can run is taken; for a scan over all positions mamba-ssm's compiled kernel comes first."""
+"""The device type a backend needs; the reference runs on any."""
 
 
 def backend_for(tensor: torch.Tensor, all_positions: bool = False):
-    """The module that computes operations on ``tensor``.
+    """Return the module that computes operations on ``tensor``.
 
-    Raises ValueError when ``ECHOMAMBA_SCAN`` names an unknown backend, or one that cannot run here.
+    Args:
+        tensor: any input of the operation.
+        all_positions: whether the operation is a scan over all positions.
+
+    Raises:
+        ValueError: ``ECHOMAMBA_SCAN`` names an unknown backend, or one that cannot run here.
     """
     return _choose(tensor.device.type, os.environ.get(FORCE, ""), all_positions)
 
@@ -28,8 +34,8 @@ def backend_for(tensor: torch.Tensor, all_positions: bool = False):
 def _choose(device: str, forced: str, all_positions: bool):
     what = "scans over all positions" if all_positions else "scans at one position and what surrounds scans"
     if forced:
-        if forced not in MODULES:
-            raise ValueError(f"{FORCE} is {forced!r}; choose {', '.join(MODULES)}")
+        if forced not in BACKENDS:
+            raise ValueError(f"{FORCE} is {forced!r}; choose {', '.join(BACKENDS)}")
         if reason := why_not(forced, device):
             raise ValueError(f"{FORCE} is {forced!r}, which cannot run on this {device}: {reason}")
         name, reason = forced, f"forced by {FORCE}"
@@ -40,12 +46,12 @@ def _choose(device: str, forced: str, all_positions: bool):
 
 
 def module_of(name: str):
-    """The module of a backend, imported when it is needed."""
-    return importlib.import_module(f"recbole_echomamba.ops.{MODULES[name]}")
+    """Import the module of a backend."""
+    return importlib.import_module(f"recbole_echomamba.ops.{name}")
 
 
 def _best(device: str, all_positions: bool) -> tuple[str, str]:
-    order = sorted(ORDER, key=lambda name: name != "mamba_ssm") if all_positions else ORDER
+    order = sorted(BACKENDS, key=lambda name: name != "mamba_ssm") if all_positions else BACKENDS
     passed_over = []
     for name in order:
         reason = why_not(name, device)
@@ -57,12 +63,9 @@ def _best(device: str, all_positions: bool) -> tuple[str, str]:
 
 
 def why_not(name: str, device: str) -> str | None:
-    """Why a backend cannot run on a device and what to install, or ``None`` when it can."""
-    if (
-        name in DEVICE
-        and device != DEVICE[name]
-        and not (name == "triton" and os.environ.get("TRITON_INTERPRET") == "1")
-    ):
+    """Return why a backend cannot run on a device and what to install, or ``None`` when it can."""
+    interpreted = name == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+    if name in DEVICE and device != DEVICE[name] and not interpreted:
         return f"{name} runs on {DEVICE[name]}"
     if name == "mamba_ssm":
         return _why_no_mamba_ssm()
@@ -75,7 +78,7 @@ def why_not(name: str, device: str) -> str | None:
 
 
 def _why_no_mamba_ssm() -> str | None:
-    """The compiled module is asked for: newer sources of mamba-ssm install without it."""
+    # the compiled module is what counts: newer sources of mamba-ssm install without it
     install = "MAMBA_KEEP_CUDA_BUILD=TRUE pip install --no-build-isolation 'recbole_echomamba[cuda]'"
     try:
         importlib.import_module("selective_scan_cuda")

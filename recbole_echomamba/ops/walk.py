@@ -8,18 +8,22 @@ from torch import Tensor
 
 
 class Walk:
-    """The way from one position ``T`` of each row to the start of the row (forward layers) or to its end (backward ones).
+    """The slots of each row that reach the position ``T`` read out, in the order in which they lie away from it.
 
-    Operations take tokens in one of two layouts: padded, ``[B, L, .]`` with every slot, or packed, ``[P, .]`` with only the
-    slots on the way, row after row. The packed layout is for the CPU; on a GPU its size would cost a synchronisation.
+    A forward layer reaches ``T`` from the slots ``T, T-1, ..., 0``, a reverse one from ``T, T+1, ..., L-1``. Operations take
+    tokens in one of two layouts: padded, ``[B, L, .]`` with every slot, or packed, ``[P, .]`` with only the slots of the walks,
+    row after row in slot order. The packed layout is for the CPU; on a GPU, finding its size ``P`` would cost a synchronisation.
 
     Args:
-        position: ``[B]`` integers. length: ``L``. reverse: the way leads to the end. packed: the layout.
+        position: ``[B]`` integers, ``T`` of each row.
+        length: ``L``.
+        reverse: walk to the end of the row instead of to its start.
+        packed: the layout of the tokens.
 
     Attributes:
         covers: whether the walks are known to pass every slot.
-        start, count, step: int64 arrays ``[B]``, where a row's way begins in the flat list of tokens, how many tokens it has
-            and whether they follow (+1) or precede (-1) each other. Only for tensors on the CPU.
+        start, count, step: int64 arrays ``[B]``: where a walk starts in the flat list of tokens, how many tokens it has, and
+            whether they follow (+1) or precede (-1) each other. Only for positions on the CPU.
     """
 
     def __init__(self, position: Tensor, length: int, reverse: bool = False, packed: bool = False):
@@ -33,19 +37,28 @@ class Walk:
         rows = np.arange(len(slots))
         self.count = length - slots if reverse else slots + 1
         self.step = np.full(len(slots), 1 if reverse else -1)
-        if not packed:
+        if packed:
+            offset = np.cumsum(self.count) - self.count
+            self.start = offset if reverse else offset + slots
+        else:
             self.start = rows * length + slots
-            return
-        offset = np.cumsum(self.count) - self.count
-        self.start = offset if reverse else offset + slots
 
     @classmethod
     def over_all(cls, batch: int, length: int, device, reverse: bool = False) -> Walk:
-        """The way that passes every slot: what a full scan reads, walked backwards."""
+        """Return the walks that pass every slot: from the last slot, or from slot 0 when ``reverse``."""
         walk = cls(torch.full((batch,), 0 if reverse else length - 1, device=device), length, reverse)
         walk.covers = True
         return walk
 
     def at(self, tokens: Tensor) -> Tensor:
-        """Padded tokens ``[B, L, .]`` at the positions read out, ``[B, .]``."""
+        """Take padded tokens ``[B, L, .]`` at the positions, ``[B, .]``."""
         return tokens[torch.arange(len(tokens), device=tokens.device), self.position]
+
+    def towards_position(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return ``start, count, step`` of the same walks taken from their far end, as a full scan reads them."""
+        return self.start + (self.count - 1) * self.step, self.count, -self.step
+
+    def empty_gradient(self, tokens: Tensor) -> Tensor:
+        """Allocate memory like ``tokens`` for a kernel that writes every token of the walks; zeros where it leaves some out."""
+        allocate = torch.empty_like if self.packed or self.covers else torch.zeros_like
+        return allocate(tokens, memory_format=torch.contiguous_format)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from recbole_echomamba import ops
-from recbole_echomamba.layers import BidirectionalMamba, GatedLinearUnit, Mamba, SpectralFilter, at_position
+from recbole_echomamba.layers import Mamba, at_position
+from recbole_echomamba.models.echomamba4rec import BidirectionalMamba, GatedLinearUnit, SpectralFilter
 
 
 @pytest.mark.parametrize("forced", ["reference", "numba"])

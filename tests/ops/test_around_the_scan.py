@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recbole_echomamba import ops
-from recbole_echomamba.ops import cpu, reference
+from recbole_echomamba.ops import numba, reference
 
 REVERSE = pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
 
@@ -43,7 +43,7 @@ TOLERANCES = pytest.mark.parametrize(
 def test_the_convolution_agrees_with_torch(taps, dtype, tolerance, reverse):
     inputs = [normal(3, 5, 6), normal(6, 1, taps, seed=1), normal(6, seed=2)]
     walk = ops.Walk.over_all(3, 5, "cpu", reverse)
-    found = results(lambda *i: cpu.conv_silu(*i, walk), inputs, dtype)
+    found = results(lambda *i: numba.conv_silu(*i, walk), inputs, dtype)
     assert_all_close(found, results(lambda *i: reference.conv_silu(*i, walk), inputs), tolerance)
 
 
@@ -53,12 +53,12 @@ def test_step_sizes_agree_with_torch(shape, dtype, tolerance):
     tokens, rank, channels = shape
     inputs = [normal(tokens, rank), normal(channels, rank, seed=1), 3 * normal(channels, seed=2)]
     expected = results(reference.step_sizes, inputs)
-    assert_all_close(results(cpu.step_sizes, inputs, dtype), expected, tolerance)
+    assert_all_close(results(numba.step_sizes, inputs, dtype), expected, tolerance)
 
 
 def test_step_sizes_stay_positive_and_finite_at_the_ends():
     ends = torch.tensor([-50.0, -20.0, 0.0, 20.0, 100.0, 1e30])
-    found = cpu.step_sizes(ends[:, None], torch.ones(1, 1), torch.zeros(1))
+    found = numba.step_sizes(ends[:, None], torch.ones(1, 1), torch.zeros(1))
     expected = torch.nn.functional.softplus(ends.double())[:, None]
     torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=0)
 
@@ -78,14 +78,14 @@ def test_dropout_norm_without_dropout_agrees_with_torch(shape, residual, dtype, 
         return lambda x, weight, bias, r=None: backend.dropout_norm(x, r, weight, bias, 0.0, 1e-5)
 
     expected = results(through(reference), inputs)
-    assert_all_close(results(through(cpu), inputs, dtype), expected, tolerance)
+    assert_all_close(results(through(numba), inputs, dtype), expected, tolerance)
 
 
 def kept_by_dropout(shape, p, seed):
     """Where a gradient reaches the input."""
     x, weight = normal(*shape).requires_grad_(), torch.ones(shape[-1], dtype=torch.float64)
     torch.manual_seed(seed)
-    out = cpu.dropout_norm(x, None, weight, torch.zeros_like(weight), p, 1e-12)
+    out = numba.dropout_norm(x, None, weight, torch.zeros_like(weight), p, 1e-12)
     return torch.autograd.grad((out * normal(*shape, seed=7)).sum(), x)[0] != 0
 
 
@@ -105,7 +105,7 @@ def test_the_gradient_of_dropout_norm_passes_where_the_forward_pass_did():
 
     def forward(*inputs):
         torch.manual_seed(4)
-        return cpu.dropout_norm(inputs[0], inputs[3], inputs[1], inputs[2], 0.3, 1e-5)
+        return numba.dropout_norm(inputs[0], inputs[3], inputs[1], inputs[2], 0.3, 1e-5)
 
     assert torch.autograd.gradcheck(
         forward, [tensor.requires_grad_() for tensor in (x, weight, bias, normal(6, 20, seed=3))]
@@ -145,9 +145,9 @@ def test_packed_walks_give_what_padded_ones_give(directions, used):
 
     if used == "at":
         inputs = inputs[:1]
-        both = [results(lambda t, b=b: through(b)(t, *[None] * 8), inputs) for b in (reference, cpu)]
+        both = [results(lambda t, b=b: through(b)(t, *[None] * 8), inputs) for b in (reference, numba)]
     else:
-        both = [results(through(b), inputs) for b in (reference, cpu)]
+        both = [results(through(b), inputs) for b in (reference, numba)]
     assert_all_close(both[1], both[0], 1e-12)
 
 
@@ -155,13 +155,13 @@ def test_packed_walks_give_what_padded_ones_give(directions, used):
 def test_a_forked_process_computes_too():
     code = """
 import os, torch
-from recbole_echomamba.ops import cpu
+from recbole_echomamba.ops import numba
 torch.set_num_threads(3)
 inputs = torch.randn(90, 2), torch.randn(8, 2), torch.randn(8)
-expected = cpu.step_sizes(*inputs)
+expected = numba.step_sizes(*inputs)
 child = os.fork()
 if child == 0:
-    os._exit(0 if torch.equal(cpu.step_sizes(*inputs), expected) else 1)
+    os._exit(0 if torch.equal(numba.step_sizes(*inputs), expected) else 1)
 print(os.waitpid(child, 0)[1])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recbole_echomamba import ops
-from recbole_echomamba.ops import cpu, dispatch, reference
+from recbole_echomamba.ops import dispatch, numba, reference
 from tests.ops.test_around_the_scan import REVERSE, normal, results
 from tests.ops.test_selective_scan import assert_close, compute, problem
 
@@ -22,11 +22,11 @@ def fresh(monkeypatch):
 
 
 def test_a_forced_backend_is_the_one_that_runs(monkeypatch):
-    assert dispatch.backend_for(torch.zeros(1)) is cpu
+    assert dispatch.backend_for(torch.zeros(1)) is numba
     monkeypatch.setenv("ECHOMAMBA_SCAN", "reference")
     assert dispatch.backend_for(torch.zeros(1)) is reference
     monkeypatch.setenv("ECHOMAMBA_SCAN", "numba")
-    assert dispatch.backend_for(torch.zeros(1)) is cpu
+    assert dispatch.backend_for(torch.zeros(1)) is numba
 
 
 def test_the_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
@@ -41,7 +41,7 @@ def test_the_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
 
 def test_an_unknown_backend_is_refused_with_the_list_of_known_ones(monkeypatch):
     monkeypatch.setenv("ECHOMAMBA_SCAN", "fast")
-    with pytest.raises(ValueError, match="reference, numba, triton, mamba_ssm"):
+    with pytest.raises(ValueError, match="numba, triton, mamba_ssm, reference"):
         dispatch.backend_for(torch.zeros(1))
 
 
@@ -86,12 +86,12 @@ def mamba_ssm(monkeypatch):
     modules["causal_conv1d"].causal_conv1d_fn = causal_conv1d_fn
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delitem(sys.modules, "recbole_echomamba.ops.cuda", raising=False)
-    from recbole_echomamba.ops import cuda
+    monkeypatch.delitem(sys.modules, "recbole_echomamba.ops.mamba_ssm", raising=False)
+    from recbole_echomamba.ops import mamba_ssm as backend
 
-    yield cuda
-    sys.modules.pop("recbole_echomamba.ops.cuda", None)
-    del ops.cuda
+    yield backend
+    sys.modules.pop("recbole_echomamba.ops.mamba_ssm", None)
+    del ops.mamba_ssm
 
 
 @REVERSE

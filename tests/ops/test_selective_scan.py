@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from recbole_echomamba import ops
-from recbole_echomamba.ops import cpu, reference
+from recbole_echomamba.ops import numba, reference
 
 SHAPES = [(3, 7, 5, 3), (1, 1, 1, 1), (40, 50, 16, 4), (5, 200, 128, 32), (2, 300, 16, 8), (2, 17, 33, 2)]
 IDS = [f"B{b}-L{length}-D{d}-N{n}" for b, length, d, n in SHAPES]
@@ -98,7 +98,7 @@ def test_the_gradients_of_the_reference_are_those_of_finite_differences(at):
 def test_numba_agrees_with_the_float64_reference(shape, at, reverse, dtype):
     given = problem(shape)
     expected = compute(reference, given, at, reverse, torch.float64)
-    assert_close(compute(cpu, given, at, reverse, dtype), expected, TOLERANCE[dtype])
+    assert_close(compute(numba, given, at, reverse, dtype), expected, TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize(("delta", "decay"), [(0.01, 32.0), (0.7, 32.0), (20.0, 100.0)])
@@ -106,10 +106,10 @@ def test_numba_agrees_with_the_float64_reference(shape, at, reverse, dtype):
 def test_numba_stays_exact_over_long_sequences_and_large_steps(at, delta, decay):
     given = problem((2, 3200, 8, 4), delta=delta, decay=decay)
     expected = compute(reference, given, at, False, torch.float64)
-    assert_close(compute(cpu, given, at, False, torch.float32), expected, 2e-6)
+    assert_close(compute(numba, given, at, False, torch.float32), expected, 2e-6)
 
 
-@pytest.mark.parametrize("backend", [reference, cpu], ids=["reference", "numba"])
+@pytest.mark.parametrize("backend", [reference, numba], ids=["reference", "numba"])
 def test_slots_beyond_the_position_are_never_read(backend):
     given = problem((4, 9, 5, 3))
     slots = torch.arange(9)
@@ -130,7 +130,7 @@ def test_the_number_of_threads_does_not_change_a_result():
         results = []
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            results.append(compute(cpu, given, True, False, torch.float32))
+            results.append(compute(numba, given, True, False, torch.float32))
         for other in results[1:]:
             assert all(torch.equal(other[name], results[0][name]) for name in other)
     finally:
@@ -142,7 +142,7 @@ def test_half_precision_inputs_are_computed_in_float32_and_come_back_as_they_wen
     given = problem((3, 40, 8, 4))
     given = {k: v if k == "position" else v.to(dtype).double() for k, v in given.items()}
     expected = compute(reference, given, True, False, torch.float64)
-    found = compute(cpu, given, True, False, dtype)
+    found = compute(numba, given, True, False, dtype)
     assert found["y"].dtype == dtype
     assert_close(found, expected, 2e-2)
 
@@ -153,7 +153,7 @@ def test_nan_is_passed_on_rather_than_hidden():
     given["position"][:] = 4
     with torch.no_grad():
         inputs = [given[name].float() for name in ("x", "delta", "A", "B", "C_at", "D")]
-        y = cpu.scan_at(*inputs, ops.Walk(given["position"], 5))
+        y = numba.scan_at(*inputs, ops.Walk(given["position"], 5))
     assert torch.isnan(y[0, 0])
     assert not torch.isnan(y[1]).any()
 

@@ -1,1 +1,0 @@
-"""Everything that bends RecBole to us: configuration, data, training, evaluation, checkpoints."""

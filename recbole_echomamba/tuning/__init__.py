@@ -1,0 +1,1 @@
+"""Search the settings of a model by validation, with Hyperopt or Ray Tune."""

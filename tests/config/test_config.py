@@ -1,0 +1,178 @@
+import sys
+
+import pytest
+import yaml
+
+from recbole_echomamba import Config, Mamba4Rec
+from recbole_echomamba.config.config import RECBOLE_PROPERTIES, parse_value, properties_directory
+
+
+def test_a_later_source_wins_over_an_earlier_one(tmp_path):
+    assert Config("EchoMamba4Rec", "ml-100k")["MAX_ITEM_LIST_LENGTH"] == 50
+    file = tmp_path / "mine.yaml"
+    file.write_text("MAX_ITEM_LIST_LENGTH: 30\ndropout_prob: 0.5\n")
+    config = Config("EchoMamba4Rec", "ml-100k", [str(file)])
+    assert (config["MAX_ITEM_LIST_LENGTH"], config["dropout_prob"]) == (30, 0.5)
+    config = Config("EchoMamba4Rec", "ml-100k", [str(file)], {"MAX_ITEM_LIST_LENGTH": "20"})
+    assert (config["MAX_ITEM_LIST_LENGTH"], config["dropout_prob"]) == (20, 0.5)
+
+
+def test_the_authors_settings_are_the_defaults():
+    config = Config("EchoMamba4Rec", "ml-1m")
+    expected = {
+        "hidden_size": 64,
+        "num_layers": 1,
+        "dropout_prob": 0.2,
+        "d_state": 32,
+        "d_conv": 4,
+        "expand": 2,
+        "loss_type": "CE",
+        "learning_rate": 0.001,
+        "train_batch_size": 2048,
+        "epochs": 300,
+        "stopping_step": 10,
+        "MAX_ITEM_LIST_LENGTH": 200,
+        "valid_metric": "NDCG@10",
+        "topk": [5, 10, 20],
+        "user_inter_num_interval": "[5,inf)",
+        "item_inter_num_interval": "[5,inf)",
+    }
+    assert {key: config[key] for key in expected} == expected
+
+
+def test_what_recbole_sets_for_a_data_set_or_model_stays():
+    assert Config("SASRec", "ml-100k")["normalize_all"] is True
+    assert Config("SASRec", "ml-100k")["n_layers"] == 2
+    assert Config("BERT4Rec", "ml-100k")["mask_ratio"] == 0.2
+
+
+def test_no_default_changes_one_that_recbole_sets_for_its_own_models():
+    for file in (RECBOLE_PROPERTIES / "model").glob("*.yaml"):
+        assert not (properties_directory() / "model" / file.name).exists()
+
+
+def test_the_command_line_of_another_program_is_not_read(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["other", "--epochs=3", "--nonsense=1"])
+    assert Config("Mamba4Rec", "ml-100k")["epochs"] == 300
+
+
+def test_a_class_works_as_well_as_a_name():
+    class Mine(Mamba4Rec):
+        pass
+
+    config = Config(Mine, "ml-100k", config_dict={"d_state": 2, "my_gate": 3})
+    assert config["model"] == "Mine"
+    assert (config["hidden_size"], config["d_state"], config["my_gate"]) == (64, 2, 3)
+    assert config.model_class is Mine
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("1e-3", 1e-3),
+        ("[5, 10]", [5, 10]),
+        ("['Hit','NDCG']", ["Hit", "NDCG"]),
+        ("[Hit,NDCG]", ["Hit", "NDCG"]),
+        ("[5,inf)", "[5,inf)"),
+        ("{'LS': 'valid_and_test'}", {"LS": "valid_and_test"}),
+        ("True", True),
+        ("false", False),
+        ("None", None),
+        ("no", False),
+        ("on", True),
+        ("NDCG@10", "NDCG@10"),
+        ("a=b", "a=b"),
+        ("__import__('os').getcwd()", "__import__('os').getcwd()"),
+    ],
+)
+def test_values_are_read_as_literals_and_never_evaluated(text, value):
+    assert parse_value(text) == value
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"hiden_size": 8}, ["hiden_size", "hidden_size"]),
+        ({"MAX_ITEM_LIST_LENGTH": 0}, ["MAX_ITEM_LIST_LENGTH", "at least 1", "0"]),
+        ({"MAX_ITEM_LIST_LENGTH": "many"}, ["MAX_ITEM_LIST_LENGTH", "'many'"]),
+        ({"epochs": 1.5}, ["epochs", "1.5"]),
+        ({"topk": [5]}, ["NDCG@10", "add 10 to topk"]),
+        ({"valid_metric": "GAUC"}, ["GAUC", "metrics"]),
+        ({"topk": [10, 2.5]}, ["topk", "whole numbers"]),
+        ({"metrics": ["Foo"]}, ["metrics", "Foo", "ndcg"]),
+        ({"dropout_prob": 1.0}, ["dropout_prob", "below 1"]),
+        ({"learning_rate": "abc"}, ["learning_rate", "'abc'"]),
+        ({"stopping_step": -1}, ["stopping_step", "at least 0"]),
+        ({"learner": "foo"}, ["learner", "adamw"]),
+        ({"loss_type": "XX"}, ["loss_type", "CE or BPR"]),
+        ({"shuffle": "maybe"}, ["shuffle", "true or false"]),
+        ({"checkpoint_dir": 2024}, ["checkpoint_dir", "text"]),
+        ({"clip_grad_norm": "abc"}, ["clip_grad_norm", "max_norm"]),
+        ({"user_inter_num_interval": "[a,b]"}, ["user_inter_num_interval", r"[5,inf)"]),
+        ({"load_col": {"inter": ["user_id", "item_id"]}}, ["load_col", "timestamp"]),
+        ({"eval_args": "garbage"}, ["eval_args", "split"]),
+        ({"eval_args": {"mode": "labeled"}}, ["eval_args", "uni100"]),
+        ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, ["eval_args", "three ratios"]),
+        ({"eval_args": {"order": "RO"}}, ["eval_args", "order: TO"]),
+    ],
+)
+def test_a_bad_setting_is_named_with_what_to_do(settings, words):
+    with pytest.raises(ValueError, match=words[0]) as error:
+        Config("EchoMamba4Rec", "ml-100k", config_dict=settings)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_a_setting_of_another_model_is_a_warning(caplog):
+    Config("EchoMamba4Rec", "ml-100k", config_dict={"n_heads": 2})
+    assert "n_heads" in caplog.text
+
+
+def test_a_config_file_that_is_missing_or_not_yaml_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.yaml"):
+        Config("Mamba4Rec", "ml-100k", ["gone.yaml"])
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    with pytest.raises(ValueError, match=r"bad\.yaml"):
+        Config("Mamba4Rec", "ml-100k", ["bad.yaml"])
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ValueError, match=r"list\.yaml"):
+        Config("Mamba4Rec", "ml-100k", ["list.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("model", "loss_type", "negatives"),
+    [("EchoMamba4Rec", "CE", False), ("EchoMamba4Rec", "BPR", True), ("SASRec", "CE", False), ("FPMC", None, True)],
+)
+def test_negative_sampling_follows_from_loss_and_model(model, loss_type, negatives):
+    settings = {"loss_type": loss_type} if loss_type else {}
+    config = Config(model, "ml-100k", config_dict=settings)
+    distribution = (config["train_neg_sample_args"] or {}).get("distribution", "none")
+    assert (distribution != "none") is negatives
+
+
+def test_a_setting_of_another_model_is_warned_of_and_changes_nothing(caplog):
+    plain, other = Config("Mamba4Rec", "ml-100k"), Config("Mamba4Rec", "ml-100k", config_dict={"n_heads": 4})
+    assert "'n_heads' belongs to another model" in caplog.text
+    assert other.hash == plain.hash
+    assert other.settings == plain.settings
+
+
+def test_the_hash_changes_with_what_changes_the_result_and_with_nothing_else():
+    def hashed(**settings):
+        return Config("EchoMamba4Rec", "ml-100k", config_dict=settings).hash
+
+    assert hashed() == hashed(seed=7) == hashed(checkpoint_dir="x") == hashed(gpu_id="1") == hashed(worker=2)
+    assert len({hashed(), hashed(dropout_prob=0.1), hashed(ssm_init="normal"), hashed(MAX_ITEM_LIST_LENGTH=20)}) == 4
+
+
+def test_settings_build_the_same_config_again():
+    first = Config("SASRec", "ml-100k", config_dict={"hidden_size": 32, "topk": "[10]"})
+    settings = yaml.safe_load(yaml.safe_dump(first.settings))
+    assert Config("SASRec", "ml-100k", config_dict=settings).hash == first.hash
+
+
+def test_what_eval_args_leaves_out_stays_leave_one_out():
+    config = Config("EchoMamba4Rec", "ml-100k", config_dict={"eval_args": {"mode": "uni100"}})
+    assert config["eval_args"]["split"] == {"LS": "valid_and_test"}
+    assert config["eval_args"]["order"] == "TO"
+    assert config["eval_args"]["mode"] == {"valid": "uni100", "test": "uni100"}

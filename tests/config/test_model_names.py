@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+import pytest
+
+from recbole_echomamba import EchoMamba4Rec, Mamba4Rec, get_model
+from recbole_echomamba.config.model_names import model_names
+
+
+def test_our_models_come_first_and_recboles_follow():
+    assert get_model("EchoMamba4Rec") is EchoMamba4Rec
+    assert get_model("Mamba4Rec") is Mamba4Rec
+    assert get_model("SASRec").__module__.startswith("recbole.")
+    assert {"SASRec", "BERT4Rec", "GRU4Rec", "FPMC", "NARM"} <= set(model_names())
+
+
+@pytest.mark.parametrize("name", ["EchoMamba", "echomamba4rec"])
+def test_an_unknown_model_is_answered_with_the_nearest_name(name):
+    with pytest.raises(ValueError, match=f"no model '{name}'; did you mean EchoMamba4Rec"):
+        get_model(name)
+
+
+def test_a_model_that_needs_recboles_two_stage_trainer_is_refused():
+    with pytest.raises(ValueError, match="pretrain"):
+        get_model("S3Rec")
+
+
+@pytest.mark.parametrize("switched", [False, True])
+def test_importing_the_package_leaves_anomaly_detection_as_it_was(switched):
+    switch = f"torch.autograd.set_detect_anomaly({switched})"
+    code = f"import torch; {switch}; import recbole_echomamba; print(torch.is_anomaly_enabled())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split()[-1] == str(switched)

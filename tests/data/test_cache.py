@@ -1,0 +1,96 @@
+"""Prepared columns kept beside the data: the same data, never stale, never trusted when damaged."""
+
+import warnings
+
+import pytest
+
+from recbole_echomamba import Config, create_dataset, data_preparation
+from recbole_echomamba.data import cache
+from recbole_echomamba.data import windowed_dataset as sequences
+from tests.data.test_windowed_dataset import SMALL, assert_same_samples, awkward
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A data set large enough to be cached, and what reading it gives."""
+    awkward(tmp_path / "odd")
+    monkeypatch.setattr(sequences, "CACHE_FROM", 0)
+
+    def read(**changed):
+        changed = {"data_path": str(tmp_path), "topk": [1], "valid_metric": "NDCG@1", **changed}
+        intervals = {"user_inter_num_interval": "[1,inf)", "item_inter_num_interval": "[1,inf)"}
+        config = Config("SASRec", "odd", config_dict={**SMALL, **intervals, **changed})
+        dataset = create_dataset(config)
+        data_preparation(config, dataset)
+        return dataset
+
+    return read, tmp_path / "odd" / cache.FOLDER
+
+
+def reads(monkeypatch):
+    """Counts how often the atomic file is read."""
+    count = []
+    original = sequences.read_atomic_file
+    monkeypatch.setattr(sequences, "read_atomic_file", lambda *a: count.append(1) or original(*a))
+    return count
+
+
+def test_the_cache_gives_the_same_data_without_reading_the_file(kept, monkeypatch):
+    read, folder = kept
+    first, count = read(), reads(monkeypatch)
+    again = read()
+    assert count == []
+    assert len(list(folder.iterdir())) == 1
+    assert_same_samples(first.inter_feat, again.inter_feat)
+    for field in ("user_id", "item_id"):
+        assert first.field2token_id[field] == again.field2token_id[field]
+    assert first.field2type == again.field2type
+    assert first.reordered_users == again.reordered_users > 0
+
+
+def test_another_file_or_setting_is_not_served_from_the_cache(kept, monkeypatch):
+    read, folder = kept
+    read()
+    count = reads(monkeypatch)
+    read(exact_time_order=True)
+    file = folder.parent / "odd.inter"
+    file.write_text(file.read_text() + "u1\ta\t1600000300\n")
+    read()
+    assert count == [1, 1]
+    read(MAX_ITEM_LIST_LENGTH=3)
+    assert count == [1, 1]
+
+
+def damage(file):
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 255
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("spoil", [damage, lambda file: file.write_bytes(b"x"), lambda file: file.unlink()])
+@pytest.mark.parametrize("name", ["column.item_id.npy", "facts.json"])
+def test_a_damaged_cache_is_noticed_and_made_again(kept, monkeypatch, spoil, name):
+    read, folder = kept
+    first = read()
+    (place,) = folder.iterdir()
+    spoil(place / name)
+    count = reads(monkeypatch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = read()
+    assert count == [1]
+    assert_same_samples(first.inter_feat, again.inter_feat)
+    read()
+    assert count == [1]
+
+
+def test_a_folder_that_cannot_be_written_does_without_a_cache(kept, monkeypatch):
+    read, folder = kept
+    folder.write_text("a file where the folder would be")
+    assert len(read().inter_feat) > 0
+
+
+def test_another_encoding_is_not_served_from_the_cache(kept):
+    read, _ = kept
+    assert "é" in read().field2id_token["item_id"]
+    assert "Ã©" in read(encoding="latin-1").field2id_token["item_id"]
