@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from recbole_echomamba import cli
 from recbole_echomamba.cli import names_from, settings_from, table
+from recbole_echomamba.system.errors import UserError
 
 USAGE = """%(prog)s --model=NAME --dataset=NAME [--key=value ...]
 
@@ -75,9 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
         if "--debug" in arguments:
             raise
         logging.shutdown()
-        kind = "" if isinstance(error, ValueError | FileNotFoundError) else f"{type(error).__name__}: "
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         print(f"error: {kind}{error}", file=sys.stderr)
-        if not isinstance(error, ValueError | FileNotFoundError):
+        if not isinstance(error, UserError):
             print("run again with --debug for the traceback", file=sys.stderr)
         return 1
     return 0

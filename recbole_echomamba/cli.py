@@ -6,6 +6,8 @@ import argparse
 import contextlib
 from collections.abc import Iterator
 
+from recbole_echomamba.system.errors import UserError
+
 SETTINGS = "Any setting of RecBole or of this package can follow as --key=value."
 
 
@@ -15,9 +17,9 @@ def settings_from(arguments: list[str]) -> dict[str, str]:
     for argument in arguments:
         key, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not equals or not key:
-            raise ValueError(f"cannot read {argument!r}; settings are written --key=value")
+            raise UserError(f"cannot read {argument!r}; settings are written --key=value")
         if settings.setdefault(key, value) != value:
-            raise ValueError(f"--{key} is given twice, as {settings[key]!r} and {value!r}")
+            raise UserError(f"--{key} is given twice, as {settings[key]!r} and {value!r}")
     return settings
 
 
@@ -70,7 +72,7 @@ def compare_door(arguments: list[str]) -> None:
 
     out, variants = known.out or f"results/{known.dataset}", dict(map(parse_variant, known.variant))
     if not all(seed.isdigit() for seed in names_from(known.seeds)):
-        raise ValueError(f"--seeds are whole numbers separated by commas, not {known.seeds!r}")
+        raise UserError(f"--seeds are whole numbers separated by commas, not {known.seeds!r}")
     seeds = [int(seed) for seed in names_from(known.seeds)]
     files = names_from(known.config_files)
     with _goes_on("interrupted; give the same command again to go on: finished runs are not repeated"):

@@ -18,6 +18,7 @@ from recbole_echomamba.config.model_names import get_model
 from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
 from recbole_echomamba.data.vocabulary import number_as_trained
 from recbole_echomamba.models import RECOMMENDERS
+from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import sha256, write_text, write_whole
 from recbole_echomamba.system.hardware import machine, peak_memory, versions
 from recbole_echomamba.system.signals import Interrupted
@@ -58,7 +59,7 @@ def run(
         ValueError, FileNotFoundError: settings, data or a run directory that will not do; one line says why.
     """
     if nproc < 1:
-        raise ValueError(f"nproc must be at least 1, it is {nproc}")
+        raise UserError(f"nproc must be at least 1, it is {nproc}")
     config_dict = dict(config_dict or {})
     if resume is not None:
         model, dataset, config_dict = _continued(resume, model, dataset, config_file_list, config_dict)
@@ -85,10 +86,10 @@ def _continued(directory, model, dataset, config_file_list, config_dict):
     fixed = [key for key in asked if key not in MAY_CHANGE | WITHOUT_EFFECT or key == "seed"]
     if fixed:
         allowed = " and ".join(sorted(MAY_CHANGE))
-        raise ValueError(f"{directory} goes on with its own settings: {allowed} can change, {fixed[0]} cannot")
+        raise UserError(f"{directory} goes on with its own settings: {allowed} can change, {fixed[0]} cannot")
     for given, own in ((model, own_model), (dataset, own_dataset)):
         if isinstance(given, str) and given != own:
-            raise ValueError(f"{directory} is a run of {own_model} on {own_dataset}, not of {given}")
+            raise UserError(f"{directory} is a run of {own_model} on {own_dataset}, not of {given}")
     return model or own_model, own_dataset, {**kept, **config_dict}
 
 
@@ -131,7 +132,7 @@ def _waiting_in(queue) -> list:
 def _run_rank(local_rank, model, dataset, config_file_list, config_dict, rest, queue):
     try:
         result = _run_here(model, dataset, config_file_list, {**config_dict, "local_rank": local_rank}, *rest)
-    except (ValueError, FileNotFoundError) as error:
+    except UserError as error:
         queue.put(type(error)(str(error)))
         raise
     except Interrupted as stopped:
@@ -144,9 +145,9 @@ def _run_rank(local_rank, model, dataset, config_file_list, config_dict, rest, q
 
 def _run_here(model, dataset, config_file_list, config_dict, saved, result_file, resume) -> dict:
     if result_file and not Path(result_file).resolve().parent.is_dir():
-        raise FileNotFoundError(f"--result_file: there is no folder {Path(result_file).resolve().parent}")
+        raise MissingFileError(f"--result_file: there is no folder {Path(result_file).resolve().parent}")
     if result_file and Path(result_file).is_dir():
-        raise ValueError(f"--result_file: {result_file} is a folder; name a file")
+        raise UserError(f"--result_file: {result_file} is a folder; name a file")
     config = Config(model, dataset, config_file_list, config_dict)
     try:
         return _run(config, saved, result_file, resume)
@@ -269,7 +270,7 @@ def load_run(directory, model=None, config_dict=None):
     settings = checkpoint.read_settings(directory)
     name, dataset_name = settings.pop("model"), settings.pop("dataset")
     if fixed := sorted(set(config_dict or {}) - AFTERWARDS):
-        raise ValueError(f"{directory} is a trained run: {', '.join(fixed)} cannot change any more; train a new run")
+        raise UserError(f"{directory} is a trained run: {', '.join(fixed)} cannot change any more; train a new run")
     config = Config(model or get_model(name), dataset_name, config_dict={**settings, **(config_dict or {})})
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)

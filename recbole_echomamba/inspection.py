@@ -19,6 +19,7 @@ from recbole_echomamba.layers import Mamba
 from recbole_echomamba.models.echomamba4rec import BidirectionalMamba, GatedLinearUnit, SpectralFilter
 from recbole_echomamba.models.mamba4rec import FeedForward
 from recbole_echomamba.report import Table
+from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import write_text
 from recbole_echomamba.training.trainer import Trainer
 
@@ -45,10 +46,10 @@ def inspect(run: Path | str, out: Path | str | None = None, config_dict: dict | 
     """
     out = Path(out) if out else Path(run) / "inspection.html"
     if not out.resolve().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {out.resolve().parent}")
+        raise MissingFileError(f"there is no folder {out.resolve().parent}")
     config, model, _, train, valid, _ = load_run(run, config_dict=config_dict)
     if not any(isinstance(module, Mamba | SpectralFilter) for module in model.modules()):
-        raise ValueError(f"{config['model']} has neither a spectral filter nor a Mamba layer to look into")
+        raise UserError(f"{config['model']} has neither a spectral filter nor a Mamba layer to look into")
     parts = [
         report.section(
             "Run", f"{config['model']} on {config['dataset']}, seed {config['seed']}, kept in {Path(run).name}."

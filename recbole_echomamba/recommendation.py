@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from recbole_echomamba.data.dataloader import rows_at_once
 from recbole_echomamba.experiment import load_run
+from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import write_whole
 
 UNSEEN = "history"
@@ -52,10 +53,10 @@ def recommend(
         FileNotFoundError: the run directory, the data or the ``.item`` file is missing.
     """
     if topk < 1:
-        raise ValueError(f"topk must be at least 1, it is {topk}")
+        raise UserError(f"topk must be at least 1, it is {topk}")
     for name, ids in (("users", users), ("history", history), ("items", items)):
         if isinstance(ids, str):
-            raise ValueError(f"{name} must be a list of ids, it is the text {ids!r}")
+            raise UserError(f"{name} must be a list of ids, it is the text {ids!r}")
     config, model, dataset, *_ = load_run(run, config_dict=config_dict)
     title_of = _titles(config) if titles else None
     histories, item_ids = Histories(dataset), dataset.field2token_id[dataset.iid_field]
@@ -65,7 +66,7 @@ def recommend(
     if items is not None:
         allowed[_internal(item_ids, items, skip_unknown, why)] = True
     if not allowed.any():
-        raise ValueError("there is no known item to recommend")
+        raise UserError("there is no known item to recommend")
     if history is not None:
         batches, total = [([UNSEEN], *histories.unseen(_internal(item_ids, history, skip_unknown, why)))], 1
     else:
@@ -81,7 +82,7 @@ def recommend(
             scores = model.full_sort_predict(transform(dataset, window).to(config["device"]))
             scores = scores.view(len(names), -1)[:, : len(allowed)].float().cpu()
             if torch.isnan(scores).any():
-                raise ValueError(f"{config['model']} gives NaN scores; the run in {run} did not converge")
+                raise UserError(f"{config['model']} gives NaN scores; the run in {run} did not converge")
             scores[:, ~allowed] = -torch.inf
             if exclude_seen:
                 scores[seen] = -torch.inf
@@ -89,7 +90,7 @@ def recommend(
             bar.update(len(names))
     table = pd.concat(found, ignore_index=True)
     if not len(table):
-        raise ValueError("there is no item left to recommend: exclude_seen leaves out all that are allowed")
+        raise UserError("there is no item left to recommend: exclude_seen leaves out all that are allowed")
     if without := total - table["user_id"].nunique():
         logging.getLogger().warning("%d users get nothing: they have seen all items that are allowed", without)
     table.insert(1, "item_id", dataset.id2token(dataset.iid_field, table.pop("item").to_numpy()).astype(str))
@@ -126,7 +127,7 @@ class Histories:
             why = f"users, {self.dataset.dataset_name} (user_inter_num_interval {kept}) does not hold two interactions of theirs"
             chosen = _internal(self.user_ids, dict.fromkeys(users), skip_unknown, why)
         if not len(chosen):
-            raise ValueError("there is no user to recommend to")
+            raise UserError("there is no user to recommend to")
         return chosen
 
     def batches(self, users: np.ndarray, step: int):
@@ -148,7 +149,7 @@ class Histories:
     def unseen(self, items: np.ndarray):
         """``window, seen`` of a history of internal item ids that belongs to no user."""
         if not len(items):
-            raise ValueError("the history holds no known item")
+            raise UserError("the history holds no known item")
         dataset, length = self.dataset, self.dataset.max_item_list_len
         window = {field: torch.zeros_like(column) for field, column in dataset[np.array([0])].interaction.items()}
         kept = torch.as_tensor(items[-length:])
@@ -192,11 +193,11 @@ def write_recommendations(table: pd.DataFrame, file: Path | str) -> None:
 def check_format(file: Path | str) -> None:
     """Raise ValueError or FileNotFoundError when recommendations cannot be written to ``file``."""
     if Path(file).suffix not in FORMATS:
-        raise ValueError(f"cannot tell the format of {file}; end its name in {', '.join(FORMATS)}")
+        raise UserError(f"cannot tell the format of {file}; end its name in {', '.join(FORMATS)}")
     if Path(file).is_dir():
-        raise ValueError(f"{file} is a folder; name a file")
+        raise UserError(f"{file} is a folder; name a file")
     if not Path(file).resolve().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {Path(file).resolve().parent}")
+        raise MissingFileError(f"there is no folder {Path(file).resolve().parent}")
 
 
 def read_ids(file: Path | str) -> list[str]:
@@ -204,9 +205,9 @@ def read_ids(file: Path | str) -> list[str]:
     try:
         text = Path(file).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {file}") from None
+        raise MissingFileError(f"there is no file {file}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{file} cannot be read ({error}); it must be a text file in UTF-8, an id on each line"
         ) from None
     return [line for line in text.split("\n") if line.strip()]
@@ -234,7 +235,7 @@ def _internal(known: dict[str, int], tokens: Iterable[str], skip_unknown: bool, 
     if unknown:
         listed = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
         if not skip_unknown:
-            raise ValueError(f"unknown {why} after its filters: {listed}; --skip-unknown goes on without")
+            raise UserError(f"unknown {why} after its filters: {listed}; --skip-unknown goes on without")
         logging.getLogger().warning("skipped unknown %s: %s", why, listed)
     return np.array(found, dtype=np.int64)
 
@@ -243,15 +244,15 @@ def _titles(config) -> dict[str, str]:
     """Item id to title, from the first column of the ``.item`` file whose name holds ``title`` or ``name``."""
     file = Path(config["data_path"]) / f"{config['dataset']}.item"
     if not file.is_file():
-        raise FileNotFoundError(f"there are no titles: {file} does not exist")
+        raise MissingFileError(f"there are no titles: {file} does not exist")
     try:
         lines = file.read_text(encoding=config["encoding"] or "utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} cannot be decoded ({error}); name its --encoding, or write it as utf-8") from None
+        raise UserError(f"{file} cannot be decoded ({error}); name its --encoding, or write it as utf-8") from None
     rows = [line.split(config["field_separator"]) for line in lines if line]
     header = [column.partition(":")[0] for column in rows[0]] if rows else []
     column = next((i for i, name in enumerate(header) if "title" in name or "name" in name), None)
     if column is None or config["ITEM_ID_FIELD"] not in header:
-        raise ValueError(f"{file}, line 1: no column is called a title or name (it has {', '.join(header)})")
+        raise UserError(f"{file}, line 1: no column is called a title or name (it has {', '.join(header)})")
     place = header.index(config["ITEM_ID_FIELD"])
     return {row[place]: row[column] for row in rows[1:] if len(row) > max(place, column)}

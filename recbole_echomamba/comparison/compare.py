@@ -16,6 +16,7 @@ from tqdm import tqdm
 from recbole_echomamba.config.config import WORDS, Config, parse_value
 from recbole_echomamba.data.preparation import atomic_files, create_dataset
 from recbole_echomamba.experiment import run
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
 from recbole_echomamba.system.signals import end_with_parent, starting_a_child
 from recbole_echomamba.training.run_directory import finished, unfinished
@@ -106,9 +107,7 @@ def parse_variant(text: str) -> tuple[str, dict]:
         or name.lower() in WORDS
         or any(not k.isidentifier() or not equals for k, equals, _ in pairs)
     ):
-        raise ValueError(
-            f"cannot read variant {text!r}; variants are written name:key=value,key=value, name of letters"
-        )
+        raise UserError(f"cannot read variant {text!r}; variants are written name:key=value,key=value, name of letters")
     return name, {key: parse_value(value) for key, _, value in pairs}
 
 
@@ -138,13 +137,13 @@ def compare(
             there is no result of the first model.
     """
     if not models or not seeds:
-        raise ValueError("name at least one model and one seed")
+        raise UserError("name at least one model and one seed")
     rows = [Contender(model) for model in models]
     rows += [Contender(models[0], name, settings) for name, settings in (variants or {}).items()]
     if len({row.label for row in rows}) < len(rows):
-        raise ValueError("a model or variant is named twice")
+        raise UserError("a model or variant is named twice")
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"a seed is named twice: {', '.join(map(str, seeds))}")
+        raise UserError(f"a seed is named twice: {', '.join(map(str, seeds))}")
     runs = Path(out).resolve() / "runs"
     common = {**(config_dict or {}), "checkpoint_dir": str(runs)}
     settings = {row.label: {**common, **row.settings, "variant": row.variant} for row in rows}
@@ -180,7 +179,7 @@ def compare(
             results[row.label].append(result)
 
     if not results[rows[0].label]:
-        raise ValueError(f"no run of {rows[0].label} with these settings is finished in {runs}")
+        raise UserError(f"no run of {rows[0].label} with these settings is finished in {runs}")
     results = {label: of_label for label, of_label in results.items() if of_label}
     configs = {label: configs[label] for label in results}
     rows = [row for row in rows if row.label in results]
@@ -216,26 +215,26 @@ def refuse_differences(rows: list[Contender], configs: dict[str, Config]) -> Non
     """
     for row in rows:
         if changed := sorted(TESTED & set(row.settings)):
-            raise ValueError(
+            raise UserError(
                 f"variant {row.variant} changes {', '.join(changed)}: it would not be tested on the same targets"
             )
         config = configs[row.label]
         mode, split = config["eval_args"]["mode"], config["eval_args"]["split"]
         if set(mode.values() if isinstance(mode, dict) else [mode]) != {"full"}:
-            raise ValueError(f"the comparison ranks all items, but eval_args has mode {mode!r}; set it to full")
+            raise UserError(f"the comparison ranks all items, but eval_args has mode {mode!r}; set it to full")
         if split != {"LS": "valid_and_test"}:
-            raise ValueError(f"the comparison leaves each user's last two items out, but eval_args splits by {split}")
+            raise UserError(f"the comparison leaves each user's last two items out, but eval_args splits by {split}")
         if config["train_on"] == "all":
-            raise ValueError("with train_on=all nothing is tested: there is nothing to compare")
+            raise UserError("with train_on=all nothing is tested: there is nothing to compare")
         if "ndcg" not in map(str.lower, config["metrics"]):
-            raise ValueError(f"the comparison tests NDCG, but metrics are {config['metrics']}; add NDCG")
+            raise UserError(f"the comparison tests NDCG, but metrics are {config['metrics']}; add NDCG")
     for key in EQUAL:
         values = {row.label: configs[row.label][key] for row in rows if key not in row.settings}
         if key == "loss_type":
             values = {label: value for label, value in values.items() if not has_own_loss(configs[label])}
         if len({json.dumps(value, default=str) for value in values.values()}) > 1:
             listed = ", ".join(f"{value!r} for {label}" for label, value in values.items())
-            raise ValueError(f"{key} is {listed}: no fair comparison; pass --{key}=VALUE for all")
+            raise UserError(f"{key} is {listed}: no fair comparison; pass --{key}=VALUE for all")
 
 
 def _counts(data, field: str, counter: dict[int, int]) -> pd.Series:
@@ -250,7 +249,7 @@ def _alone(sender, arguments: dict) -> None:
     warnings.filterwarnings("ignore", "", FutureWarning)  # RecBole's old spellings
     try:
         run(**arguments)
-    except (ValueError, FileNotFoundError, KeyboardInterrupt) as error:
+    except (UserError, KeyboardInterrupt) as error:
         sender.send(error)
     except Exception as error:
         sender.send(RuntimeError(f"{type(error).__name__}: {error}"))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_echomamba.comparison.compare import Comparison
+from recbole_echomamba.system.errors import UserError
 
 
 @dataclass
@@ -42,7 +43,7 @@ def differences(comparison: Comparison, k: int) -> list[Difference]:
     for label in labels:
         ours = ndcg_per_target(comparison.ranks(label), k)
         if not ours.index.equals(theirs.index):
-            raise ValueError(f"{label} and {comparison.baseline} were tested on different targets")
+            raise UserError(f"{label} and {comparison.baseline} were tested on different targets")
         raw.append(paired_difference(label, (ours - theirs).to_numpy()))
     for difference, p in zip(raw, holm([difference.p for difference in raw]), strict=True):
         difference.p = p

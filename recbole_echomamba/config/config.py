@@ -20,6 +20,7 @@ from recbole.utils.argument_list import dataset_arguments, evaluation_arguments,
 
 from recbole_echomamba.config.checks import check_settings
 from recbole_echomamba.config.model_names import get_model, model_names, nearest
+from recbole_echomamba.system.errors import MissingFileError, UserError
 
 RECBOLE_PROPERTIES = Path(recbole.config.__file__).parent.parent / "properties"
 
@@ -45,7 +46,7 @@ def properties_directory() -> Path:
     for directory in (package / "properties", package.parent / "properties"):
         if (directory / "overall.yaml").is_file():
             return directory
-    raise FileNotFoundError(f"properties/overall.yaml is missing beside {package}: the installation is incomplete")
+    raise MissingFileError(f"properties/overall.yaml is missing beside {package}: the installation is incomplete")
 
 
 class Config(RecBoleConfig):
@@ -100,13 +101,13 @@ class Config(RecBoleConfig):
             try:
                 content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=self.yaml_loader)
             except FileNotFoundError:
-                raise FileNotFoundError(f"config file {file} does not exist") from None
+                raise MissingFileError(f"config file {file} does not exist") from None
             except (OSError, UnicodeDecodeError) as error:
-                raise ValueError(f"config file {file} cannot be read: {error}") from None
+                raise UserError(f"config file {file} cannot be read: {error}") from None
             except yaml.YAMLError as error:
-                raise ValueError(f"config file {file} is not valid YAML: {error}") from None
+                raise UserError(f"config file {file} is not valid YAML: {error}") from None
             if content is not None and not isinstance(content, dict):
-                raise ValueError(f"config file {file} must hold `key: value` lines")
+                raise UserError(f"config file {file} must hold `key: value` lines")
             merged.update(content or {})
         return merged
 
@@ -115,7 +116,7 @@ class Config(RecBoleConfig):
         dataset = dataset if dataset is not None else self.external_config_dict.get("dataset")
         for name, value in (("model", model), ("dataset", dataset)):
             if value is None:
-                raise ValueError(f"no {name} is given; pass --{name}=NAME")
+                raise UserError(f"no {name} is given; pass --{name}=NAME")
         model_class = get_model(model) if isinstance(model, str) else model
         return model_class.__name__, model_class, str(dataset)
 
@@ -178,7 +179,7 @@ class Config(RecBoleConfig):
             if key in here:
                 continue
             if key not in elsewhere and self.model in model_names():
-                raise ValueError(f"there is no setting {key!r}; {nearest(key, sorted(here))}")
+                raise UserError(f"there is no setting {key!r}; {nearest(key, sorted(here))}")
             if key not in elsewhere:
                 continue  # a setting of a model of one's own
             self._without_effect.add(key)

@@ -15,6 +15,7 @@ torch.autograd.set_detect_anomaly(anomaly)
 from recbole.model.abstract_recommender import SequentialRecommender  # noqa: E402
 
 from recbole_echomamba.models import RECOMMENDERS  # noqa: E402
+from recbole_echomamba.system.errors import UserError  # noqa: E402
 
 
 def model_names() -> list[str]:
@@ -35,11 +36,11 @@ def get_model(name: str) -> type[SequentialRecommender]:
     RecBole's own look-up imports lightgbm for every name it does not know, so it is not asked.
     """
     if name == "S3Rec":
-        raise ValueError(
+        raise UserError(
             "S3Rec needs RecBole's two-stage trainer (pretrain, then finetune), which is not supported here"
         )
     if name not in model_names():
-        raise ValueError(f"there is no model {name!r}; {nearest(name, model_names())}")
+        raise UserError(f"there is no model {name!r}; {nearest(name, model_names())}")
     return RECOMMENDERS.get(name) or getattr(recbole_models, name)
 
 

@@ -15,6 +15,8 @@ import pyarrow
 import pyarrow.csv
 from pandas._libs.parsers import STR_NA_VALUES
 
+from recbole_echomamba.system.errors import UserError
+
 
 def read_atomic_file(file: Path, separator: str, encoding: str, kinds: dict[str, str]) -> pd.DataFrame:
     """Read some columns of an atomic file, with the quoting and the missing values of ``pandas.read_csv``.
@@ -34,7 +36,7 @@ def read_atomic_file(file: Path, separator: str, encoding: str, kinds: dict[str,
         try:
             table = _read(file, separator, encoding, kinds, threads=False)  # only then it says which row
         except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"{file} cannot be read: {error}") from None
+            raise UserError(f"{file} cannot be read: {error}") from None
     columns = {}
     for name in kinds:
         column = table.column(name)

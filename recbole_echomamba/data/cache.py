@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256, write_text
 
 FOLDER = ".prepared"
@@ -47,7 +48,7 @@ def load(beside: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:
         arrays = {}
         for name, digest in kept["digests"].items():
             if sha256(place / f"{name}.npy") != digest:
-                raise ValueError("changed since it was written")
+                raise UserError("changed since it was written")
             arrays[name] = np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
     except (FileNotFoundError, NotADirectoryError):
         return None

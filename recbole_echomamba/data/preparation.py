@@ -13,6 +13,7 @@ from recbole.utils import FeatureType
 from recbole_echomamba.config.model_names import nearest
 from recbole_echomamba.data.dataloader import FullSortLoader, NegSampleLoader, TrainLoader
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
+from recbole_echomamba.system.errors import MissingFileError, UserError
 
 MOVIELENS = ("ml-1m", "ml-20m", "ml-25m", "ml-32m", "ml-latest", "ml-latest-small")
 AMAZON = ("reviews_{category}_5.json.gz", "http://jmcauley.ucsd.edu/data/amazon/")
@@ -41,7 +42,7 @@ def create_dataset(config) -> SequentialDataset:
         if "feat is empty" not in str(error):
             raise
         kept = ", ".join(f"{key}={config[key]}" for key in ("user_inter_num_interval", "item_inter_num_interval"))
-        raise ValueError(f"data set {config['dataset']}: no interaction is left after filtering with {kept}") from None
+        raise UserError(f"data set {config['dataset']}: no interaction is left after filtering with {kept}") from None
     if leads and not config["single_spec"]:
         torch.distributed.barrier()
     return dataset
@@ -65,16 +66,16 @@ def data_preparation(config, dataset):
     """
     name, items, largest = config["dataset"], dataset.item_num - 1, max(config["topk"])
     if largest > items:
-        raise ValueError(
+        raise UserError(
             f"data set {name} has {items} items after filtering, but topk asks for {largest}; set topk lower"
         )
     longest = dataset.inter_num and max(dataset.user_counter.values())
     if "LS" in config["eval_args"]["split"] and not config["benchmark_filename"] and longest < 4:
-        raise ValueError(
+        raise UserError(
             f"data set {name}: no user has the four interactions that leave-one-out needs to train, validate and test"
         )
     if config["save_dataset"] or config["save_dataloaders"]:
-        raise ValueError("save_dataset and save_dataloaders pickle objects; data_cache keeps prepared data instead")
+        raise UserError("save_dataset and save_dataloaders pickle objects; data_cache keeps prepared data instead")
     parts = dataset.build()
     samplers = create_samplers(config, dataset, parts)
     if config["train_on"] == "all":
@@ -90,9 +91,7 @@ def data_preparation(config, dataset):
 def _joined(dataset, parts):
     """All samples, for a model that has been validated and shall see the newest events before it is deployed."""
     if not isinstance(dataset, WindowedDataset):
-        raise ValueError(
-            "train_on: all is not possible with benchmark files or numerical features; set train_on: train"
-        )
+        raise UserError("train_on: all is not possible with benchmark files or numerical features; set train_on: train")
     whole = parts[0].inter_feat[:]
     whole.targets = torch.cat([part.inter_feat.targets for part in parts])
     whole.lengths = torch.cat([part.inter_feat.lengths for part in parts])
@@ -114,13 +113,13 @@ def _check_atomic_file(config) -> None:
         return  # split by the user into several files; RecBole names the one that is missing
     file = Path(config["data_path"]) / f"{config['dataset']}.inter"
     if not file.is_file():
-        raise FileNotFoundError(_how_to_get(config, file))
+        raise MissingFileError(_how_to_get(config, file))
     columns = _columns(config)
     for key, kind in (("USER_ID_FIELD", "token"), ("ITEM_ID_FIELD", "token"), ("TIME_FIELD", "float")):
         if columns.get(config[key], kind) != kind:
-            raise ValueError(f"{file}, line 1: {config[key]}:{columns[config[key]]} must be {config[key]}:{kind}")
+            raise UserError(f"{file}, line 1: {config[key]}:{columns[config[key]]} must be {config[key]}:{kind}")
         if config[key] not in columns:
-            raise ValueError(
+            raise UserError(
                 f"{file}, line 1: there is no column `{config[key]}:{kind}` (it has {', '.join(columns)}); "
                 f"add it, or name another with --{key}=COLUMN and list it in load_col"
             )
@@ -135,21 +134,21 @@ def _columns(config) -> dict[str, str]:
         with open(file, encoding=config["encoding"] or "utf-8") as lines:
             header = lines.readline().rstrip("\r\n")
     except (UnicodeDecodeError, LookupError) as error:
-        raise ValueError(
+        raise UserError(
             f"{file}, line 1, cannot be decoded ({error}); name its --encoding, or write it as utf-8"
         ) from None
     if not header or header.startswith("\ufeff"):
-        raise ValueError(
+        raise UserError(
             f"{file}, line 1: {'a byte order mark: write utf-8 without one' if header else 'the file is empty'}"
         )
     entries = [column.partition(":")[::2] for column in header.split(config["field_separator"])]
     columns = dict(entries)
     if len(columns) < len(entries):
-        raise ValueError(f"{file}, line 1: a column stands there twice: {header!r}")
+        raise UserError(f"{file}, line 1: a column stands there twice: {header!r}")
     for name, kind in columns.items():
         if kind not in {known.value for known in FeatureType}:
             kinds = "token, float, token_seq or float_seq"
-            raise ValueError(
+            raise UserError(
                 f"{file}, line 1: column {name!r} is of kind {kind!r}; write {name}:KIND, KIND one of {kinds}"
             )
     return columns

@@ -10,6 +10,7 @@ import pyarrow
 import pyarrow.parquet
 
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
+from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import write_whole
 
 FILE = "vocabulary.parquet"
@@ -53,7 +54,7 @@ def number_as_trained(dataset, directory: Path | str, data_hash: str) -> None:
         return
     features = dataset.user_feat is not None or dataset.item_feat is not None
     if not isinstance(dataset, WindowedDataset) or features or changed - {dataset.uid_field, dataset.iid_field}:
-        raise ValueError(
+        raise UserError(
             f"{', '.join(sorted(changed))} of data set {dataset.dataset_name} have other values than when {directory} was "
             "trained, which only plain interactions allow; train a new run on these data"
         )
@@ -70,9 +71,7 @@ def _read(file: Path) -> tuple[dict[str, np.ndarray], str]:
         fields, texts = (table.column(name).to_numpy() for name in ("field", "text"))
         data_hash = table.schema.metadata[b"data_hash"].decode()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{file} does not exist: it says which id is which item; train again") from None
+        raise MissingFileError(f"{file} does not exist: it says which id is which item; train again") from None
     except (pyarrow.ArrowException, OSError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{file} is truncated or damaged ({type(error).__name__}); train again or restore it"
-        ) from None
+        raise UserError(f"{file} is truncated or damaged ({type(error).__name__}); train again or restore it") from None
     return {field: texts[fields == field] for field in np.unique(fields.astype(str))}, data_hash

@@ -20,6 +20,7 @@ from recbole.utils.argument_list import dataset_arguments
 from recbole_echomamba.data import cache
 from recbole_echomamba.data.atomic_file import TokenIds, keep_by_count, number_tokens, read_atomic_file
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction, leave_out, run_starts, windows
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
 
 CACHE_FROM = 16 * 2**20
@@ -254,7 +255,7 @@ class WindowedDataset(SequentialDataset):
     def counter(self, field) -> Counter:
         """How often each id occurs; of samples, how often it is the target."""
         if self.field2type.get(field) != FeatureType.TOKEN:
-            raise ValueError(f"Field [{field}] is not a token field of the interactions.")
+            raise UserError(f"Field [{field}] is not a token field of the interactions.")
         ids, counts = np.unique(np.asarray(self.inter_feat[field]), return_counts=True)
         return Counter(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recbole_echomamba.layers import DropoutNorm, Mamba
 from recbole_echomamba.ops.cross_entropy import linear_cross_entropy
+from recbole_echomamba.system.errors import UserError
 
 INITIALIZER_RANGE = 0.02
 """Standard deviation of the weights at the start, as in the authors' code of both models."""
@@ -24,10 +25,10 @@ class StateSpaceRecommender(SequentialRecommender):
         super().__init__(config, dataset)
         self.loss_type = config["loss_type"]
         if self.loss_type not in ("CE", "BPR"):
-            raise ValueError(f"loss_type is {self.loss_type!r}; choose CE or BPR")
+            raise UserError(f"loss_type is {self.loss_type!r}; choose CE or BPR")
         self.ssm_init = config["ssm_init"]
         if self.ssm_init not in ("mamba", "normal"):
-            raise ValueError(f"ssm_init is {self.ssm_init!r}; choose mamba or normal")
+            raise UserError(f"ssm_init is {self.ssm_init!r}; choose mamba or normal")
         self.shortcut = config["last_position_shortcut"]
         self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0)
         self.input_norm = DropoutNorm(config["hidden_size"], config["dropout_prob"])

@@ -10,6 +10,8 @@ import re
 
 from torch import Tensor, nn
 
+from recbole_echomamba.system.errors import UserError
+
 NAMES = {
     "EchoMamba4Rec": {
         "item_embedding.": "item_embedding.",
@@ -47,12 +49,12 @@ def load_official_state_dict(model: nn.Module, state_dict: dict[str, Tensor]) ->
     given = {theirs: tensor for theirs, tensor in state_dict.items() if not UNUSED.search(theirs)}
     for theirs in [*given, *expected]:
         if theirs not in expected:
-            raise ValueError(f"{theirs} has no place in this {type(model).__name__}")
+            raise UserError(f"{theirs} has no place in this {type(model).__name__}")
         if theirs not in given:
-            raise ValueError(f"{theirs} is missing")
+            raise UserError(f"{theirs} is missing")
         if given[theirs].shape != expected[theirs].shape:
             shape, needed = list(given[theirs].shape), list(expected[theirs].shape)
-            raise ValueError(f"{theirs} has shape {shape}, the model needs {needed}")
+            raise UserError(f"{theirs} has shape {shape}, the model needs {needed}")
     own = model.state_dict()
     model.load_state_dict({name: given[theirs].reshape(own[name].shape) for name, theirs in names.items()})
 
@@ -70,7 +72,7 @@ def _names(model: nn.Module) -> dict[str, str]:
     """The authors' name of every one of ours."""
     table = next((NAMES[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in NAMES), None)
     if table is None:
-        raise ValueError(f"there is no published code for {type(model).__name__}")
+        raise UserError(f"there is no published code for {type(model).__name__}")
     return {name: _theirs(table, name) for name in model.state_dict()}
 
 
@@ -78,4 +80,4 @@ def _theirs(table: dict[str, str], name: str) -> str:
     for ours, theirs in table.items():
         if match := re.match(re.sub(r"{(\w)}", r"(?P<\1>[0-9]+)", ours.replace(".", "[.]")), name):
             return theirs.format(**match.groupdict()) + name[match.end() :]
-    raise ValueError(f"the authors' code has nothing like {name}")
+    raise UserError(f"the authors' code has nothing like {name}")

@@ -9,6 +9,8 @@ import os
 
 import torch
 
+from recbole_echomamba.system.errors import UserError
+
 FORCE = "ECHOMAMBA_SCAN"
 BACKENDS = ["numba", "triton", "mamba_ssm", "reference"]
 """Modules of this package in order of preference; for a scan over all positions mamba-ssm's compiled kernel comes first."""
@@ -35,9 +37,9 @@ def _choose(device: str, forced: str, all_positions: bool):
     what = "scans over all positions" if all_positions else "scans at one position and what surrounds scans"
     if forced:
         if forced not in BACKENDS:
-            raise ValueError(f"{FORCE} is {forced!r}; choose {', '.join(BACKENDS)}")
+            raise UserError(f"{FORCE} is {forced!r}; choose {', '.join(BACKENDS)}")
         if reason := why_not(forced, device):
-            raise ValueError(f"{FORCE} is {forced!r}, which cannot run on this {device}: {reason}")
+            raise UserError(f"{FORCE} is {forced!r}, which cannot run on this {device}: {reason}")
         name, reason = forced, f"forced by {FORCE}"
     else:
         name, reason = _best(device, all_positions)

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import write_text, write_whole
 
 CONFIG, WEIGHTS, STATE, RESULT = "config.yaml", "model.safetensors", "training_state.pt", "result.json"
@@ -53,13 +54,13 @@ def read_settings(directory: Path | str) -> dict:
     """The settings a run directory was made with. Raises FileNotFoundError when it is not a run directory."""
     file = Path(directory) / CONFIG
     if not file.is_file():
-        raise FileNotFoundError(f"{directory} is not a run directory: it holds no {CONFIG}")
+        raise MissingFileError(f"{directory} is not a run directory: it holds no {CONFIG}")
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         settings = None
     if not isinstance(settings, dict) or not {"model", "dataset"} <= set(settings):
-        raise ValueError(f"{file} is damaged: it is not the settings of a run")
+        raise UserError(f"{file} is damaged: it is not the settings of a run")
     return settings
 
 
@@ -75,24 +76,24 @@ def load_weights(model: torch.nn.Module, file: Path | str) -> None:
     Raises ValueError when the file is damaged, of another model, or of other shapes; the model is then left as it was.
     """
     if not Path(file).is_file():
-        raise FileNotFoundError(f"there are no weights at {file}")
+        raise MissingFileError(f"there are no weights at {file}")
     try:
         with safe_open(str(file), framework="pt") as opened:
             of = (opened.metadata() or {}).get("model")
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file} is truncated or damaged ({error}); train again or restore it") from None
+        raise UserError(f"{file} is truncated or damaged ({error}); train again or restore it") from None
     if of is not None and of != type(model).__name__:
-        raise ValueError(f"{file} holds the weights of {of}, not of {type(model).__name__}")
+        raise UserError(f"{file} holds the weights of {of}, not of {type(model).__name__}")
     own = model.state_dict()
     for name in [*own, *tensors]:
         if name not in tensors or name not in own:
-            raise ValueError(
+            raise UserError(
                 f"{file} does not fit {type(model).__name__}: {name} is {'missing' if name in own else 'extra'}"
             )
         if own[name].shape != tensors[name].shape:
             shapes = f"{list(tensors[name].shape)}, the model needs {list(own[name].shape)}"
-            raise ValueError(f"{file}: {name} has shape {shapes}; the settings or the data have changed")
+            raise UserError(f"{file}: {name} has shape {shapes}; the settings or the data have changed")
     model.load_state_dict(tensors)
 
 
@@ -106,9 +107,9 @@ def load_state(file: Path | str, device) -> dict:
     try:
         return torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no training state at {file}; the run cannot go on") from None
+        raise MissingFileError(f"there is no training state at {file}; the run cannot go on") from None
     except Exception as error:  # a damaged file can fail anywhere inside torch's reader
-        raise ValueError(f"{file} is truncated or damaged ({type(error).__name__})") from None
+        raise UserError(f"{file} is truncated or damaged ({type(error).__name__})") from None
 
 
 def random_states() -> dict:
@@ -139,7 +140,7 @@ def claim(directory: Path | str) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"{directory} is in use by another process; wait for it or stop it") from None
+        raise UserError(f"{directory} is in use by another process; wait for it or stop it") from None
     return lock
 
 

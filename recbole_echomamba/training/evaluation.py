@@ -7,6 +7,8 @@ import torch
 from recbole.evaluator import Collector
 from recbole.evaluator.collector import DataStruct
 
+from recbole_echomamba.system.errors import UserError
+
 PER_USER = ("rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.label")
 """The entries of RecBole's struct that have a row per user."""
 
@@ -30,7 +32,7 @@ class RankCollector(Collector):
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
         """Add one batch: scores ``[B, n_items]`` and the (row, item) pairs that are targets. Refuses NaN scores."""
         if torch.isnan(scores_tensor).any():
-            raise ValueError(f"{self.config['model']} gave NaN scores; lower learning_rate or set clip_grad_norm")
+            raise UserError(f"{self.config['model']} gave NaN scores; lower learning_rate or set clip_grad_norm")
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
         if positive_u is None or len(interaction) != len(scores_tensor):
             return  # sampled candidates: a rank among them says nothing about the catalogue

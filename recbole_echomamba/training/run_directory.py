@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from recbole_echomamba.config.config import WITHOUT_EFFECT, Config
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.training import checkpoint
 
 
@@ -21,7 +22,7 @@ def finished(folder: Path) -> dict[tuple[str, str, int], dict]:
             result = json.loads(file.read_text(encoding="utf-8"))
             key = (result["config_hash"], result["data_hash"], result["seed"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file} is damaged ({error}); remove its folder to do the run again") from None
+            raise UserError(f"{file} is damaged ({error}); remove its folder to do the run again") from None
         found[key] = {**result, "run_directory": str(file.parent)}
     return found
 

@@ -14,6 +14,7 @@ from recbole.trainer.trainer import AbstractTrainer
 from recbole_echomamba.data.preparation import atomic_files
 from recbole_echomamba.data.vocabulary import write_vocabulary
 from recbole_echomamba.system.allocator import keep_freed_memory
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
 from recbole_echomamba.system.signals import Interrupted, deferred_signals
 from recbole_echomamba.training import checkpoint
@@ -122,9 +123,9 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         state = checkpoint.load_state(file, self.device)
         own = self.model.state_dict()
         if not isinstance(state, dict) or not set(state) >= STATE_KEYS or state["model"].keys() != own.keys():
-            raise ValueError(f"{file} is not a training state of {self.config['model']}")
+            raise UserError(f"{file} is not a training state of {self.config['model']}")
         if state["data_hash"] != self.data_hash:
-            raise ValueError(f"the data have changed since {directory} was trained on them; start a new run")
+            raise UserError(f"the data have changed since {directory} was trained on them; start a new run")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.start_epoch = state["epoch"] + 1

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_echomamba.system.errors import MissingFileError, UserError
+
 NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
 
 
@@ -56,7 +58,7 @@ def read_space(file: Path | str) -> dict[str, Range]:
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"there is no file {file} that says what to search; name one with --params_file"
         ) from None
     space = {}
@@ -67,13 +69,13 @@ def read_space(file: Path | str) -> dict[str, Range]:
         try:
             name, kind, text = words
             if name in space:
-                raise ValueError(f"{name} is named a second time")
+                raise UserError(f"{name} is named a second time")
             space[name] = _range(kind, text)
         except (ValueError, SyntaxError) as error:
             usage = "write `name choice [a,b]` or `name KIND low,high`, KIND uniform, loguniform or quniform (a step follows)"
-            raise ValueError(f"{file}, line {number}: cannot read {line.strip()!r} ({error}); {usage}") from None
+            raise UserError(f"{file}, line {number}: cannot read {line.strip()!r} ({error}); {usage}") from None
     if not space:
-        raise ValueError(f"{file} names no setting to search")
+        raise UserError(f"{file} names no setting to search")
     return space
 
 
@@ -92,14 +94,14 @@ def _range(kind: str, text: str) -> Range:
     values = ast.literal_eval(text if kind == "choice" else f"[{text}]")
     if kind == "choice":
         if not isinstance(values, list | tuple) or not values:
-            raise ValueError("a choice needs a list of values")
+            raise UserError("a choice needs a list of values")
         return Range(kind, list(values))
     if kind not in NUMBERS:
-        raise ValueError(f"there is no kind {kind!r}")
+        raise UserError(f"there is no kind {kind!r}")
     if len(values) != NUMBERS[kind] or not all(isinstance(value, int | float) for value in values):
-        raise ValueError(f"{kind} needs {NUMBERS[kind]} numbers")
+        raise UserError(f"{kind} needs {NUMBERS[kind]} numbers")
     if values[0] >= values[1]:
-        raise ValueError("low must be below high")
+        raise UserError("low must be below high")
     if kind == "quniform" and values[2] <= 0:
-        raise ValueError("the step must be above 0")
+        raise UserError("the step must be above 0")
     return Range(kind, [float(value) for value in values])

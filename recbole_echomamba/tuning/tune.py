@@ -15,6 +15,7 @@ from recbole_echomamba import report
 from recbole_echomamba.config.config import DOOR_KEYS, WITHOUT_EFFECT, Config, properties_directory
 from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
 from recbole_echomamba.experiment import run
+from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import sha256, write_text, write_whole
 from recbole_echomamba.training.run_directory import finished, unfinished
 from recbole_echomamba.training.trainer import Trainer
@@ -93,7 +94,7 @@ def tune(
     failures = [trial["error"] for trial in trials if trial["best_valid_score"] is None]
     trials = [trial for trial in trials if trial["best_valid_score"] is not None]
     if not trials:
-        raise ValueError(f"every trial failed: {failures[-1] if failures else 'see the log above'}")
+        raise UserError(f"every trial failed: {failures[-1] if failures else 'see the log above'}")
     sign = 1 if config["valid_metric_bigger"] else -1
     best = max(trials, key=lambda trial: sign * trial["best_valid_score"])
 
@@ -146,7 +147,7 @@ class Objective:
             scored = [entry for entry in trainer.history if "valid_score" in entry]
             best = next((entry for entry in scored if entry["epoch"] == trainer.best_epoch), None)
             if best is None:
-                raise ValueError("a trial was never validated; set eval_step to 1 and stopping_step above 0")
+                raise UserError("a trial was never validated; set eval_step to 1 and stopping_step above 0")
             measured = {"best_valid_score": best["valid_score"], "best_valid_result": best["valid_result"]}
             return {**measured, "epochs": len(trainer.history), "seconds": time.perf_counter() - started}
 
@@ -164,17 +165,17 @@ def _refuse_impossible(
     config: Config, tool: str, algo: str, space: dict[str, Range], max_evals: int, files: list
 ) -> None:
     if importlib.util.find_spec(tool.lower()) is None:
-        raise ValueError(f"{tool} is not installed; pip install -c constraints.txt '.[tune]' in the checkout brings it")
+        raise UserError(f"{tool} is not installed; pip install -c constraints.txt '.[tune]' in the checkout brings it")
     ranges = [name for name, each in space.items() if each.kind != "choice"]
     if tool == "Hyperopt" and algo == "exhaustive" and ranges:
-        raise ValueError(f"an exhaustive search needs choices, {', '.join(ranges)} has a range; use --algo=bayes")
+        raise UserError(f"an exhaustive search needs choices, {', '.join(ranges)} has a range; use --algo=bayes")
     if max_evals < 1:
-        raise ValueError(f"max_evals must be at least 1, it is {max_evals}")
+        raise UserError(f"max_evals must be at least 1, it is {max_evals}")
     if config["train_on"] == "all":
-        raise ValueError("with train_on=all nothing is held out to choose settings by; search with train_on=train")
+        raise UserError("with train_on=all nothing is held out to choose settings by; search with train_on=train")
     for file in files:
         if file and not Path(file).resolve().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {Path(file).resolve().parent} for {Path(file).name}")
+            raise MissingFileError(f"there is no folder {Path(file).resolve().parent} for {Path(file).name}")
 
 
 def _same_search(file: Path, described: dict, resume: bool) -> None:
@@ -187,9 +188,9 @@ def _same_search(file: Path, described: dict, resume: bool) -> None:
     settings, before = described["settings"], kept.get("settings", {})
     different += [key for key in sorted({*settings, *before}) if settings.get(key) != before.get(key)]
     if different:
-        raise ValueError(f"{file.parent} holds another search (other {', '.join(different)}); choose another --out")
+        raise UserError(f"{file.parent} holds another search (other {', '.join(different)}); choose another --out")
     if not resume:
-        raise ValueError(f"{file.parent} holds this search already; go on with --resume or choose another --out")
+        raise UserError(f"{file.parent} holds this search already; go on with --resume or choose another --out")
 
 
 def _described(config: Config, space: dict[str, Range], tool: str, algo: str, data_hash: str, max_evals: int) -> dict:
