@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks import timing
-from recbole_echomamba.system.hardware import high_water_bytes
+from recbole_echomamba.system.hardware import measure_peak_process_memory
 
 SHAPES = {
     "like-1m": (1_000_000, 6_040, 3_706),
@@ -72,7 +72,7 @@ def generate(folder: Path, shape: str) -> None:
     import pyarrow
     import pyarrow.csv
 
-    from recbole_echomamba.system.files import write_whole
+    from recbole_echomamba.system.files import write_atomically
 
     file = folder / shape / f"{shape}.inter"
     if file.exists():
@@ -96,7 +96,7 @@ def generate(folder: Path, shape: str) -> None:
             sink.write(b"user_id:token\titem_id:token\ttimestamp:float\n")
             pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(include_header=False, delimiter="\t"))
 
-    write_whole(file, write)
+    write_atomically(file, write)
 
 
 def fresh(function, *arguments):
@@ -162,7 +162,7 @@ def seconds_since(begin: float) -> float:
 
 def peak() -> float:
     """GiB this process has held at once."""
-    return round(high_water_bytes() / 2**30, 2)
+    return round(measure_peak_process_memory() / 2**30, 2)
 
 
 if __name__ == "__main__":

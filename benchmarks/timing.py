@@ -15,8 +15,8 @@ from texttable import Texttable
 from tqdm import tqdm
 
 from recbole_echomamba.system.allocator import keep_freed_memory
-from recbole_echomamba.system.files import write_text, write_whole
-from recbole_echomamba.system.hardware import high_water_bytes, machine, versions
+from recbole_echomamba.system.files import write_atomically, write_text
+from recbole_echomamba.system.hardware import describe_machine, list_versions, measure_peak_process_memory
 
 
 def arguments(description: str, repetitions: int) -> argparse.ArgumentParser:
@@ -83,10 +83,10 @@ def _peak_here(make, args, device) -> int:
         before = torch.cuda.memory_allocated()
     else:
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from what is in use
-        before = high_water_bytes()
+        before = measure_peak_process_memory()
     call()
     call()
-    return (torch.cuda.max_memory_allocated() if device == "cuda" else high_water_bytes()) - before
+    return (torch.cuda.max_memory_allocated() if device == "cuda" else measure_peak_process_memory()) - before
 
 
 def median(values: list[float]) -> float:
@@ -107,11 +107,11 @@ def table(header: list[str], rows: list[list]) -> str:
 def write(path: str | None, options: argparse.Namespace, figures: list[dict]) -> None:
     """The figures with what they were measured on."""
     if path:
-        ran_on = machine(torch.device(options.device))
-        text = {"options": vars(options), "machine": ran_on, "versions": versions(), "figures": figures}
+        ran_on = describe_machine(torch.device(options.device))
+        text = {"options": vars(options), "machine": ran_on, "versions": list_versions(), "figures": figures}
         write_text(path, json.dumps(text, indent=1, default=str) + "\n")
 
 
 def draw(path: str, plot: Callable[[str], None]) -> None:
     """Let ``plot(temporary_path)`` draw a picture whose kind follows from the ending; whole or not at all."""
-    write_whole(path, plot, suffix=Path(path).suffix)
+    write_atomically(path, plot, suffix=Path(path).suffix)

@@ -13,14 +13,14 @@ from recbole.data.transform import construct_transform
 from recbole.utils import get_flops, init_logger, init_seed
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from recbole_echomamba.config.config import WITHOUT_EFFECT, Config
+from recbole_echomamba.config.config import NOT_IN_HASH, Config
 from recbole_echomamba.config.model_names import get_model
 from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
-from recbole_echomamba.data.vocabulary import number_as_trained
+from recbole_echomamba.data.vocabulary import renumber_like_run
 from recbole_echomamba.models import RECOMMENDERS
-from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import sha256, write_text, write_whole
-from recbole_echomamba.system.hardware import machine, peak_memory, versions
+from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.files import check_writable, sha256, write_atomically, write_text
+from recbole_echomamba.system.hardware import describe_machine, list_versions, measure_peak_memory
 from recbole_echomamba.system.signals import Interrupted
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.trainer import Trainer
@@ -83,7 +83,7 @@ def _continued(directory, model, dataset, config_file_list, config_dict):
     kept = checkpoint.read_settings(directory)
     own_model, own_dataset = kept.pop("model"), kept.pop("dataset")
     asked = {**config_dict, **({"config_files": config_file_list} if config_file_list else {})}
-    fixed = [key for key in asked if key not in MAY_CHANGE | WITHOUT_EFFECT or key == "seed"]
+    fixed = [key for key in asked if key not in MAY_CHANGE | NOT_IN_HASH or key == "seed"]
     if fixed:
         allowed = " and ".join(sorted(MAY_CHANGE))
         raise UserError(f"{directory} goes on with its own settings: {allowed} can change, {fixed[0]} cannot")
@@ -144,10 +144,8 @@ def _run_rank(local_rank, model, dataset, config_file_list, config_dict, rest, q
 
 
 def _run_here(model, dataset, config_file_list, config_dict, saved, result_file, resume) -> dict:
-    if result_file and not Path(result_file).resolve().parent.is_dir():
-        raise MissingFileError(f"--result_file: there is no folder {Path(result_file).resolve().parent}")
-    if result_file and Path(result_file).is_dir():
-        raise UserError(f"--result_file: {result_file} is a folder; name a file")
+    if result_file:
+        check_writable(result_file, "--result_file")
     config = Config(model, dataset, config_file_list, config_dict)
     try:
         return _run(config, saved, result_file, resume)
@@ -215,11 +213,11 @@ def _train_and_test(config, trainer: Trainer, loaders, saved: bool) -> dict:
         "epochs": len(epochs),
         "seconds_per_epoch": float(np.mean([entry["seconds"] for entry in epochs])),
         "users_per_second": trainer.users_per_second,
-        "peak_memory": peak_memory(config["device"]),
+        "peak_memory": measure_peak_memory(config["device"]),
         "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "history": epochs,
-        "machine": machine(config["device"]),
-        "versions": versions(),
+        "machine": describe_machine(config["device"]),
+        "versions": list_versions(),
         "run_directory": str(trainer.run_directory) if trainer.run_directory else None,
     }
 
@@ -245,11 +243,11 @@ def _write_ranks(file: Path, ranks: dict, dataset) -> None:
         "rank": ranks["rank"],
         "history": ranks["history"],
     }
-    write_whole(file, lambda temporary: pyarrow.parquet.write_table(pyarrow.table(table), temporary))
+    write_atomically(file, lambda temporary: pyarrow.parquet.write_table(pyarrow.table(table), temporary))
 
 
 AFTERWARDS = {
-    *WITHOUT_EFFECT,
+    *NOT_IN_HASH,
     *("user_inter_num_interval", "item_inter_num_interval", "val_interval", "exact_time_order", "encoding"),
     *("eval_args", "eval_batch_size", "metrics", "topk", "valid_metric", "metric_decimal_place", "train_batch_size"),
 }
@@ -259,7 +257,7 @@ AFTERWARDS = {
 def load_run(directory, model=None, config_dict=None):
     """Rebuild a saved run: ``config, model, dataset, train, valid, test``, the model with its best weights, in eval mode.
 
-    Users and items have the ids of the training, also when the data have changed since: see :func:`.number_as_trained`.
+    Users and items have the ids of the training, also when the data have changed since: see :func:`.renumber_like_run`.
 
     Args:
         directory: a run directory. model: the class, when the run was made with one that has no registered name.
@@ -274,7 +272,7 @@ def load_run(directory, model=None, config_dict=None):
     config = Config(model or get_model(name), dataset_name, config_dict={**settings, **(config_dict or {})})
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
-    number_as_trained(dataset, directory, sha256(*atomic_files(config)))
+    renumber_like_run(dataset, directory, sha256(*atomic_files(config)))
     train, valid, test = data_preparation(config, dataset)
     init_seed(config["seed"], config["reproducibility"])
     built = config.model_class(config, train.dataset).to(config["device"])

@@ -19,8 +19,8 @@ from recbole_echomamba.layers import Mamba
 from recbole_echomamba.models.echomamba4rec import BidirectionalMamba, GatedLinearUnit, SpectralFilter
 from recbole_echomamba.models.mamba4rec import FeedForward
 from recbole_echomamba.report import Table
-from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import write_text
+from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.files import check_writable, write_text
 from recbole_echomamba.training.trainer import Trainer
 
 TOKENS = 20_000
@@ -45,8 +45,7 @@ def inspect(run: Path | str, out: Path | str | None = None, config_dict: dict | 
     Raises ValueError when the model has no part that this page knows, FileNotFoundError when the run is not there.
     """
     out = Path(out) if out else Path(run) / "inspection.html"
-    if not out.resolve().parent.is_dir():
-        raise MissingFileError(f"there is no folder {out.resolve().parent}")
+    check_writable(out)
     config, model, _, train, valid, _ = load_run(run, config_dict=config_dict)
     if not any(isinstance(module, Mamba | SpectralFilter) for module in model.modules()):
         raise UserError(f"{config['model']} has neither a spectral filter nor a Mamba layer to look into")

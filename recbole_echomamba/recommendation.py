@@ -13,10 +13,10 @@ from recbole.data.interaction import Interaction
 from recbole.data.transform import construct_transform
 from tqdm import tqdm
 
-from recbole_echomamba.data.dataloader import rows_at_once
+from recbole_echomamba.data.dataloader import limit_batch_size
 from recbole_echomamba.experiment import load_run
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import write_whole
+from recbole_echomamba.system.files import check_writable, write_atomically
 
 UNSEEN = "history"
 """The ``user_id`` of a person who is given by a history."""
@@ -72,7 +72,7 @@ def recommend(
     else:
         chosen = histories.select(users, skip_unknown)
         batches, total = (
-            histories.batches(chosen, rows_at_once(len(allowed), config["eval_batch_size"])),
+            histories.batches(chosen, limit_batch_size(len(allowed), config["eval_batch_size"])),
             len(chosen),
         )
 
@@ -187,17 +187,14 @@ def write_recommendations(table: pd.DataFrame, file: Path | str) -> None:
         ".jsonl": lambda to: table.to_json(to, orient="records", lines=True, force_ascii=False),
         ".parquet": lambda to: table.to_parquet(to, index=False),
     }
-    write_whole(file, writers[Path(file).suffix])
+    write_atomically(file, writers[Path(file).suffix])
 
 
 def check_format(file: Path | str) -> None:
     """Raise ValueError or FileNotFoundError when recommendations cannot be written to ``file``."""
     if Path(file).suffix not in FORMATS:
         raise UserError(f"cannot tell the format of {file}; end its name in {', '.join(FORMATS)}")
-    if Path(file).is_dir():
-        raise UserError(f"{file} is a folder; name a file")
-    if not Path(file).resolve().parent.is_dir():
-        raise MissingFileError(f"there is no folder {Path(file).resolve().parent}")
+    check_writable(file)
 
 
 def read_ids(file: Path | str) -> list[str]:

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recbole_echomamba.config.config import WORDS, Config, parse_value
+from recbole_echomamba.config.config import NAMED_VALUES, Config, parse_value
 from recbole_echomamba.data.preparation import atomic_files, create_dataset
 from recbole_echomamba.experiment import run
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
-from recbole_echomamba.system.signals import end_with_parent, starting_a_child
+from recbole_echomamba.system.signals import children_ignore_sigint, end_with_parent
 from recbole_echomamba.training.run_directory import finished, unfinished
 
 EQUAL = (
@@ -78,9 +78,14 @@ class Comparison:
     missing: list[tuple[str, int]] = field(default_factory=list)
 
     @property
-    def first(self) -> dict:
-        """Any result: for what is the same in all of them."""
+    def first_result(self) -> dict:
+        """The first result of the first row, to read what all results have in common."""
         return next(iter(self.results.values()))[0]
+
+    @property
+    def first_config(self) -> Config:
+        """The settings of the first row, to read what all rows have in common."""
+        return next(iter(self.configs.values()))
 
     @property
     def popularity(self) -> pd.Series:
@@ -104,7 +109,7 @@ def parse_variant(text: str) -> tuple[str, dict]:
     pairs = [part.partition("=") for part in re.split(r",(?=\w+=)", rest)]
     if (
         not name.isidentifier()
-        or name.lower() in WORDS
+        or name.lower() in NAMED_VALUES
         or any(not k.isidentifier() or not equals for k, equals, _ in pairs)
     ):
         raise UserError(f"cannot read variant {text!r}; variants are written name:key=value,key=value, name of letters")
@@ -202,7 +207,7 @@ def best_baseline(rows: dict[str, tuple[str, list[dict]]]) -> str | None:
     return max(others, key=lambda label: sign * np.mean([result["best_valid_score"] for result in rows[label][1]]))
 
 
-def has_own_loss(config: Config) -> bool:
+def has_fixed_loss(config: Config) -> bool:
     """Whether a model, such as FPMC, knows only the loss it was made for."""
     return getattr(config.model_class, "input_type", None) is not None or config["loss_type"] is None
 
@@ -231,7 +236,7 @@ def refuse_differences(rows: list[Contender], configs: dict[str, Config]) -> Non
     for key in EQUAL:
         values = {row.label: configs[row.label][key] for row in rows if key not in row.settings}
         if key == "loss_type":
-            values = {label: value for label, value in values.items() if not has_own_loss(configs[label])}
+            values = {label: value for label, value in values.items() if not has_fixed_loss(configs[label])}
         if len({json.dumps(value, default=str) for value in values.values()}) > 1:
             listed = ", ".join(f"{value!r} for {label}" for label, value in values.items())
             raise UserError(f"{key} is {listed}: no fair comparison; pass --{key}=VALUE for all")
@@ -263,7 +268,7 @@ def _run_alone(name: str, **arguments) -> None:
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_alone, args=(sender, arguments))
-    with starting_a_child():
+    with children_ignore_sigint():
         process.start()
     sender.close()
     try:

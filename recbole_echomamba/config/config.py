@@ -24,14 +24,14 @@ from recbole_echomamba.system.errors import MissingFileError, UserError
 
 RECBOLE_PROPERTIES = Path(recbole.config.__file__).parent.parent / "properties"
 
-DOOR_KEYS = {"nproc", "world_size", "ip", "port", "offset", "local_rank"}
+PROCESS_KEYS = {"nproc", "world_size", "ip", "port", "offset", "local_rank"}
 """Keys the doors set for runs of several processes."""
 
-RECBOLE_SILENT_KEYS = {"encoding", "reg_weight", "benchmark_filename", "discretization", "numerical_features"}
+UNLISTED_RECBOLE_KEYS = {"encoding", "reg_weight", "benchmark_filename", "discretization", "numerical_features"}
 """Keys RecBole's code reads that none of its files mention."""
 
-WITHOUT_EFFECT = {
-    *DOOR_KEYS,
+NOT_IN_HASH = {
+    *PROCESS_KEYS,
     *("seed", "gpu_id", "use_gpu", "worker", "state", "show_progress", "data_path", "checkpoint_dir", "variant"),
     "keep_freed_memory",
     "data_cache",
@@ -143,7 +143,7 @@ class Config(RecBoleConfig):
             final["train_neg_sample_args"] = None
         final["eval_args"] = self._whole_evaluation(final["eval_args"])
         check_settings(final, self.internal_config_dict)
-        left_out = {*DOOR_KEYS, *self._without_effect, "model", "dataset", "config_files", "MODEL_TYPE"}
+        left_out = {*PROCESS_KEYS, *self._without_effect, "model", "dataset", "config_files", "MODEL_TYPE"}
         self.settings = copy.deepcopy({k: v for k, v in final.items() if k not in left_out})
         return final
 
@@ -165,8 +165,8 @@ class Config(RecBoleConfig):
         here = {
             *self.internal_config_dict,
             *listed,
-            *DOOR_KEYS,
-            *RECBOLE_SILENT_KEYS,
+            *PROCESS_KEYS,
+            *UNLISTED_RECBOLE_KEYS,
             "model",
             "dataset",
             "config_files",
@@ -217,14 +217,23 @@ class Config(RecBoleConfig):
     @property
     def hash(self) -> str:
         """Ten hex digits over model, data set and every setting that changes the result; not seed, paths or device."""
-        settings = {k: v for k, v in self.settings.items() if k not in WITHOUT_EFFECT}
+        settings = {k: v for k, v in self.settings.items() if k not in NOT_IN_HASH}
         if not self["single_spec"]:
             settings["processes"] = self["world_size"]
         text = json.dumps([self.model, self.dataset, settings], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "none": None, "null": None}
+NAMED_VALUES = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "none": None,
+    "null": None,
+}
 
 
 def parse_value(text: str):
@@ -232,7 +241,7 @@ def parse_value(text: str):
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = WORDS.get(text.strip().lower(), text)
+        value = NAMED_VALUES.get(text.strip().lower(), text)
         if text.strip()[:1] in ("[", "{"):
             with contextlib.suppress(yaml.YAMLError):  # an interval such as [5,inf) stays text
                 value = yaml.safe_load(text)

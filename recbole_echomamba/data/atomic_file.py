@@ -102,7 +102,7 @@ def keep_by_count(
             all_bans |= ban
 
 
-class TokenIds(dict):
+class LazyTokenIds(dict):
     """Field to ``{text: id}``, made when a field is first asked for: training never does, and two million texts are half a GiB.
 
     Args:

@@ -10,16 +10,16 @@ from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoa
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.transform import construct_transform
 
-SCORES_BYTES = 2**29
+MAX_SCORES_BYTES = 2**29
 """Scores of one evaluation batch, ``rows * n_items * 4`` bytes; RecBole's collector makes an equal matrix beside them."""
 
 
-def rows_at_once(n_items: int, most: int) -> int:
+def limit_batch_size(n_items: int, most: int) -> int:
     """How many histories may be scored against all items at a time: at least one, at most ``most``."""
-    return max(1, min(most, SCORES_BYTES // (4 * n_items)))
+    return max(1, min(most, MAX_SCORES_BYTES // (4 * n_items)))
 
 
-class Numbers(torch.utils.data.Dataset):
+class SampleIndices(torch.utils.data.Dataset):
     """The samples ``0..n-1``; a batch of numbers is the numbers themselves."""
 
     def __init__(self, n: int):
@@ -35,7 +35,7 @@ class Numbers(torch.utils.data.Dataset):
         return indices
 
 
-class Order(torch.utils.data.Sampler):
+class SampleOrder(torch.utils.data.Sampler):
     """The order in which samples are read: the permutations of PyTorch's random and distributed samplers.
 
     Args:
@@ -84,10 +84,12 @@ class _Loader(AbstractDataLoader):
             rank, processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
             self.step = max(1, self.step // processes)
         training = isinstance(self, TrainDataLoader)
-        order = Order(self.sample_size, shuffle, self.generator, rank, processes, padded=training and processes > 1)
+        order = SampleOrder(
+            self.sample_size, shuffle, self.generator, rank, processes, padded=training and processes > 1
+        )
         torch.utils.data.DataLoader.__init__(
             self,
-            dataset=Numbers(self.sample_size),
+            dataset=SampleIndices(self.sample_size),
             batch_size=self.step,
             collate_fn=self.collate_fn,
             num_workers=config["worker"],
@@ -105,7 +107,7 @@ class FullSortLoader(FullSortEvalDataLoader, _Loader):
 
     def _init_batch_size_and_step(self):
         super()._init_batch_size_and_step()
-        self.step = rows_at_once(self._dataset.item_num, self.step)
+        self.step = limit_batch_size(self._dataset.item_num, self.step)
         self.set_batch_size(self.step)
 
 

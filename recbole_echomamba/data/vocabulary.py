@@ -11,7 +11,7 @@ import pyarrow.parquet
 
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import write_whole
+from recbole_echomamba.system.files import write_atomically
 
 FILE = "vocabulary.parquet"
 
@@ -24,10 +24,10 @@ def write_vocabulary(directory: Path, dataset, data_hash: str) -> None:
         "text": np.concatenate(list(texts.values())),
     }
     table = pyarrow.table(columns).replace_schema_metadata({"data_hash": data_hash})
-    write_whole(Path(directory) / FILE, lambda temporary: pyarrow.parquet.write_table(table, temporary))
+    write_atomically(Path(directory) / FILE, lambda temporary: pyarrow.parquet.write_table(table, temporary))
 
 
-def number_as_trained(dataset, directory: Path | str, data_hash: str) -> None:
+def renumber_like_run(dataset, directory: Path | str, data_hash: str) -> None:
     """Give the users and items of a data set, not yet built, the ids they had when the run in ``directory`` was trained.
 
     Items the run has not seen are left out with their interactions; users it has not seen are numbered after the others. When the

@@ -18,15 +18,15 @@ from recbole.utils import FeatureSource, FeatureType
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_echomamba.data import cache
-from recbole_echomamba.data.atomic_file import TokenIds, keep_by_count, number_tokens, read_atomic_file
+from recbole_echomamba.data.atomic_file import LazyTokenIds, keep_by_count, number_tokens, read_atomic_file
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction, leave_out, run_starts, windows
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
 
-CACHE_FROM = 16 * 2**20
+MIN_CACHED_BYTES = 16 * 2**20
 """Bytes of an ``.inter`` file from which the prepared columns are worth keeping."""
 
-LEFT_OUT = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
+HELD_OUT_PER_USER = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
 
 
 class WindowedDataset(SequentialDataset):
@@ -52,14 +52,14 @@ class WindowedDataset(SequentialDataset):
 
     def _get_preset(self):
         super()._get_preset()
-        self.field2token_id = TokenIds(self.field2id_token)
+        self.field2token_id = LazyTokenIds(self.field2id_token)
 
     @property
     def _file(self) -> Path:
         return Path(self.dataset_path) / f"{self.dataset_name}.inter"
 
     def _cache_key(self) -> str | None:
-        if not self.config["data_cache"] or self._file.stat().st_size < CACHE_FROM:
+        if not self.config["data_cache"] or self._file.stat().st_size < MIN_CACHED_BYTES:
             return None
         settings = {name: self.config[name] for name in [*dataset_arguments, "encoding", "exact_time_order"]}
         settings.pop("MAX_ITEM_LIST_LENGTH", None)
@@ -205,7 +205,7 @@ class WindowedDataset(SequentialDataset):
                 number_of[new] = len(texts[field]) + np.arange(new.sum())
                 self.field2id_token[field] = np.concatenate([texts[field], own[new]])
             columns[field] = number_of.astype(np.int32)[columns[field]]
-        self.field2token_id = TokenIds(self.field2id_token)
+        self.field2token_id = LazyTokenIds(self.field2id_token)
         known = np.flatnonzero(columns[self.iid_field] >= 0)
         rows = known[np.argsort(columns[self.uid_field][known], kind="stable")]
         left_out = len(self.inter_feat) - len(rows)
@@ -230,12 +230,12 @@ class WindowedDataset(SequentialDataset):
         """RecBole's ``train, valid, test`` parts; leave-one-out without a list of row numbers per user."""
         evaluation = self.config["eval_args"]
         mode = evaluation["split"].get("LS") if isinstance(evaluation["split"], dict) else None
-        if mode not in LEFT_OUT or evaluation["order"] != "TO":
+        if mode not in HELD_OUT_PER_USER or evaluation["order"] != "TO":
             return super().build()
         self._change_feat_format()
         self._drop_unused_col()
         samples = self.inter_feat
-        parts = leave_out(samples[self.uid_field], samples[self.time_field], LEFT_OUT[mode])
+        parts = leave_out(samples[self.uid_field], samples[self.time_field], HELD_OUT_PER_USER[mode])
         nothing = np.zeros(0, np.int64)
         parts = {"valid_only": [*parts, nothing], "test_only": [parts[0], nothing, parts[-1]]}.get(mode, parts)
         built = [self.copy(samples[part]) for part in parts]

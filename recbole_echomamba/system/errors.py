@@ -1,9 +1,9 @@
-"""The exceptions for what a user can mend; any other exception is a bug."""
+"""Exceptions for errors that a user can fix; any other exception is a bug."""
 
 
 class UserError(ValueError):
-    """A setting, file or argument that cannot be used. The message says what is wrong, where, and what to do."""
+    """A setting, file or argument cannot be used. The message says what is wrong, where, and what to do."""
 
 
 class MissingFileError(UserError, FileNotFoundError):
-    """A file or folder that does not exist. The message says which, and how to get it."""
+    """A file or folder does not exist. The message says which, and how to get it."""

@@ -1,4 +1,4 @@
-"""What a result was made on and with."""
+"""Describe the machine and the package versions that a result was made with, and measure memory."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ from pathlib import Path
 
 import torch
 
-
-def machine(device: torch.device) -> dict[str, str | int]:
-    """``processor, system, threads`` of this process, and ``gpu`` where it computes on one."""
-    found = {"processor": processor(), "system": platform.platform(), "threads": torch.get_num_threads()}
-    return {**found, "gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else found
+RECORDED_PACKAGES = ("recbole_echomamba", "recbole", "torch", "numpy", "numba", "triton", "mamba-ssm")
+"""Packages whose version can change a result."""
 
 
-def processor() -> str:
-    """The model name of the CPU."""
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """Return ``processor``, ``system`` and ``threads`` of this process, and ``gpu`` if ``device`` is one."""
+    machine: dict[str, str | int] = {
+        "processor": read_processor_name(),
+        "system": platform.platform(),
+        "threads": torch.get_num_threads(),
+    }
+    if device.type == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name(device)
+    return machine
+
+
+def read_processor_name() -> str:
+    """Return the model name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -26,15 +35,18 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def peak_memory(device: torch.device) -> int:
-    """Bytes: the most held on the GPU, or by this process when it runs on the CPU."""
+def measure_peak_memory(device: torch.device) -> int:
+    """Return the most bytes allocated on the GPU so far, or held by this process if ``device`` is the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return high_water_bytes()
+    return measure_peak_process_memory()
 
 
-def high_water_bytes() -> int:
-    """The most memory this process has held; on Linux, unlike ``ru_maxrss``, without what its parent held."""
+def measure_peak_process_memory() -> int:
+    """Return the most bytes that this process has held so far.
+
+    On Linux this excludes, unlike ``ru_maxrss``, what the parent process held before the fork.
+    """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
@@ -43,12 +55,12 @@ def high_water_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in ("recbole_echomamba", "recbole", "torch", "numpy", "numba", "triton", "mamba-ssm"):
+def list_versions() -> dict[str, str]:
+    """Return the versions of Python and of the installed packages of :data:`RECORDED_PACKAGES`."""
+    versions = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""Ctrl-C that ends training between two batches, and processes that do not outlive the one that started them."""
+"""Defer signals to a safe point, and tie child processes to the process that started them."""
 
 from __future__ import annotations
 
@@ -12,54 +12,59 @@ from multiprocessing.connection import wait
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop; the message says how to go on."""
+    """Training was interrupted; the message says how to resume it."""
 
 
 @contextmanager
 def deferred_signals() -> Iterator[Callable[[], bool]]:
-    """Inside, the first SIGINT and the first SIGTERM are only remembered; a second of its kind acts as ever.
+    """Within the block, record the first SIGINT or SIGTERM instead of acting on it; a second one has its usual effect.
 
-    Yields a function that tells whether one came. Outside the main thread, where Python takes no signals, it never does; nor for
-    a signal that this process was started to ignore (nohup).
+    Nothing is recorded outside the main thread, where Python delivers no signals, and for signals that this process was started
+    to ignore (``nohup``).
+
+    Yields:
+        A function that tells whether a signal has been recorded.
     """
-    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
+    recorded: list[int] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+    usual = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
-    def remember(number, frame):
-        came.append(number)
-        signal.signal(number, before[number])
+    def record(number, frame):
+        recorded.append(number)
+        signal.signal(number, usual[number])
 
-    for number in before:
-        signal.signal(number, remember)
+    for number in usual:
+        signal.signal(number, record)
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(recorded)
     finally:
-        for number, handler in before.items():
+        for number, handler in usual.items():
             signal.signal(number, handler)
 
 
 def end_with_parent() -> None:
-    """In a process started by :mod:`multiprocessing`: end when its parent does, however that ended.
+    """End this process, started by :mod:`multiprocessing`, as soon as its parent ends, even after ``kill -9``.
 
-    At once, as after kill -9: what a run keeps is written whole at the end of each epoch.
+    The process ends without any cleanup. That is safe for a run, whose files are written atomically at the end of each epoch.
     """
-
     parent = multiprocessing.parent_process()
 
-    def watch():
+    def wait_for_parent():
         wait([parent.sentinel])
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 @contextmanager
-def starting_a_child() -> Iterator[None]:
-    """A process started inside ignores Ctrl-C, which a terminal sends to all of a group: its parent tells it when to end."""
+def children_ignore_sigint() -> Iterator[None]:
+    """Let processes started within the block ignore SIGINT, so that only their parent decides when they end.
+
+    A terminal sends Ctrl-C to all processes of a group. Outside the main thread nothing changes.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

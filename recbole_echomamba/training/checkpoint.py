@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import write_text, write_whole
+from recbole_echomamba.system.files import write_atomically, write_text
 
 CONFIG, WEIGHTS, STATE, RESULT = "config.yaml", "model.safetensors", "training_state.pt", "result.json"
 LOCK = ".lock"
@@ -67,7 +67,7 @@ def read_settings(directory: Path | str) -> dict:
 def save_weights(model: torch.nn.Module, file: Path) -> None:
     """Write ``model``'s parameters and buffers; its class name goes into the header."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    write_whole(file, lambda temporary: save_file(tensors, temporary, {"model": type(model).__name__}))
+    write_atomically(file, lambda temporary: save_file(tensors, temporary, {"model": type(model).__name__}))
 
 
 def load_weights(model: torch.nn.Module, file: Path | str) -> None:
@@ -99,7 +99,7 @@ def load_weights(model: torch.nn.Module, file: Path | str) -> None:
 
 def save_state(file: Path, state: dict) -> None:
     """Write a training state: tensors, numbers, strings and containers of them."""
-    write_whole(file, lambda temporary: torch.save(state, temporary))
+    write_atomically(file, lambda temporary: torch.save(state, temporary))
 
 
 def load_state(file: Path | str, device) -> dict:

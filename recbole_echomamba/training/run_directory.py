@@ -6,7 +6,7 @@ import contextlib
 import json
 from pathlib import Path
 
-from recbole_echomamba.config.config import WITHOUT_EFFECT, Config
+from recbole_echomamba.config.config import NOT_IN_HASH, Config
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.training import checkpoint
 
@@ -43,4 +43,4 @@ def unfinished(folder: Path, config: Config, data_hash: str, seed: int) -> Path 
 
 
 def _computed(settings: dict) -> dict:
-    return {key: value for key, value in settings.items() if key not in WITHOUT_EFFECT}
+    return {key: value for key, value in settings.items() if key not in NOT_IN_HASH}

@@ -12,14 +12,14 @@ import yaml
 from recbole.utils import init_logger, init_seed
 
 from recbole_echomamba import report
-from recbole_echomamba.config.config import DOOR_KEYS, WITHOUT_EFFECT, Config, properties_directory
+from recbole_echomamba.config.config import NOT_IN_HASH, PROCESS_KEYS, Config, properties_directory
 from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
 from recbole_echomamba.experiment import run
-from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import sha256, write_text, write_whole
+from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.files import check_writable, sha256, write_atomically, write_text
 from recbole_echomamba.training.run_directory import finished, unfinished
 from recbole_echomamba.training.trainer import Trainer
-from recbole_echomamba.tuning.report import draw_trials, trials_table
+from recbole_echomamba.tuning.report import plot_trials, tabulate_trials
 from recbole_echomamba.tuning.search_space import Range, plain, read_space
 
 QUIET = {"show_progress": False, "state": "WARNING"}
@@ -72,7 +72,8 @@ def tune(
     common = {**(config_dict or {}), "checkpoint_dir": str(out / "runs")}
     first = {name: each.first for name, each in space.items()}  # a misspelt name ends the search before it starts
     config = Config(model, dataset, config_file_list, {**common, **plain(first)})
-    _refuse_impossible(config, tool, algo, space, max_evals, [output_file, display_file])
+    files = {"--output_file": output_file, "--display_file": display_file}
+    _refuse_impossible(config, tool, algo, space, max_evals, files)
     create_dataset(config)
     data_hash = sha256(*atomic_files(config))
     out.mkdir(parents=True, exist_ok=True)
@@ -99,15 +100,15 @@ def tune(
     best = max(trials, key=lambda trial: sign * trial["best_valid_score"])
 
     given = {
-        key: value for key, value in config.external_config_dict.items() if key not in {*DOOR_KEYS, "checkpoint_dir"}
+        key: value for key, value in config.external_config_dict.items() if key not in {*PROCESS_KEYS, "checkpoint_dir"}
     }
     best_settings = {"model": model, "dataset": dataset, **given, **best["params"]}
     write_text(out / "best.yaml", yaml.safe_dump(best_settings, sort_keys=False))
-    table, head = trials_table(trials, best), f"# {model} on {dataset}: {len(trials)} trials, {tool}, by validation"
-    write_text(out / "trials.csv", table.csv())
-    write_text(output_file or out / "trials.md", f"{head} {config['valid_metric']}\n\n{table.markdown()}")
-    picture = report.png(draw_trials(trials, config["valid_metric"], config["valid_metric_bigger"]))
-    write_whole(display_file or out / "trials.png", lambda file: Path(file).write_bytes(picture))
+    table, head = tabulate_trials(trials, best), f"# {model} on {dataset}: {len(trials)} trials, {tool}, by validation"
+    write_text(out / "trials.csv", table.to_csv())
+    write_text(output_file or out / "trials.md", f"{head} {config['valid_metric']}\n\n{table.to_markdown()}")
+    picture = report.encode_png(plot_trials(trials, config["valid_metric"], config["valid_metric_bigger"]))
+    write_atomically(display_file or out / "trials.png", lambda file: Path(file).write_bytes(picture))
     result = _trained(model, dataset, config_file_list, {**common, **best["params"]}, out / "runs", data_hash)
     return {**result, "best_file": str(out / "best.yaml")}
 
@@ -162,7 +163,7 @@ class Objective:
 
 
 def _refuse_impossible(
-    config: Config, tool: str, algo: str, space: dict[str, Range], max_evals: int, files: list
+    config: Config, tool: str, algo: str, space: dict[str, Range], max_evals: int, files: dict
 ) -> None:
     if importlib.util.find_spec(tool.lower()) is None:
         raise UserError(f"{tool} is not installed; pip install -c constraints.txt '.[tune]' in the checkout brings it")
@@ -173,9 +174,9 @@ def _refuse_impossible(
         raise UserError(f"max_evals must be at least 1, it is {max_evals}")
     if config["train_on"] == "all":
         raise UserError("with train_on=all nothing is held out to choose settings by; search with train_on=train")
-    for file in files:
-        if file and not Path(file).resolve().parent.is_dir():
-            raise MissingFileError(f"there is no folder {Path(file).resolve().parent} for {Path(file).name}")
+    for option, file in files.items():
+        if file:
+            check_writable(file, option)
 
 
 def _same_search(file: Path, described: dict, resume: bool) -> None:
@@ -195,7 +196,7 @@ def _same_search(file: Path, described: dict, resume: bool) -> None:
 
 def _described(config: Config, space: dict[str, Range], tool: str, algo: str, data_hash: str, max_evals: int) -> dict:
     ranges = {name: [each.kind, each.values] for name, each in space.items()}
-    free = {*space, *WITHOUT_EFFECT} - {"seed"}
+    free = {*space, *NOT_IN_HASH} - {"seed"}
     fixed = {key: value for key, value in config.settings.items() if key not in free}
     facts = {"model": config.model, "dataset": config.dataset, "data": data_hash, "space": ranges, "settings": fixed}
     how = (

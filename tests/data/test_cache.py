@@ -14,7 +14,7 @@ from tests.data.test_windowed_dataset import SMALL, assert_same_samples, awkward
 def kept(tmp_path, monkeypatch):
     """A data set large enough to be cached, and what reading it gives."""
     awkward(tmp_path / "odd")
-    monkeypatch.setattr(sequences, "CACHE_FROM", 0)
+    monkeypatch.setattr(sequences, "MIN_CACHED_BYTES", 0)
 
     def read(**changed):
         changed = {"data_path": str(tmp_path), "topk": [1], "valid_metric": "NDCG@1", **changed}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recbole_echomamba import Config, create_dataset, data_preparation
-from recbole_echomamba.data.dataloader import Order
+from recbole_echomamba.data.dataloader import SampleOrder
 
 
 @pytest.mark.parametrize(("n", "processes"), [(10, 2), (7, 3), (2, 5), (0, 1)])
@@ -13,7 +13,7 @@ def test_the_order_of_samples_is_pytorchs(n, processes, shuffle):
     from torch.utils.data import DistributedSampler, RandomSampler
 
     for rank in range(processes):
-        ours = Order(n, shuffle, torch.Generator().manual_seed(3), rank, processes, padded=processes > 1)
+        ours = SampleOrder(n, shuffle, torch.Generator().manual_seed(3), rank, processes, padded=processes > 1)
         if processes > 1:
             theirs = DistributedSampler(range(n), processes, rank, shuffle)
             theirs.set_epoch(4)
@@ -25,14 +25,14 @@ def test_the_order_of_samples_is_pytorchs(n, processes, shuffle):
 
 
 def test_evaluation_shards_cover_every_sample_once():
-    shards = [list(Order(7, False, rank=rank, processes=3)) for rank in range(3)]
+    shards = [list(SampleOrder(7, False, rank=rank, processes=3)) for rank in range(3)]
     assert sorted(number for shard in shards for number in shard) == list(range(7))
 
 
 def test_a_large_catalogue_is_scored_in_fewer_rows_at_once(settings, monkeypatch):
     from recbole_echomamba.data import dataloader as loader
 
-    monkeypatch.setattr(loader, "SCORES_BYTES", 4 * 13 * 5)
+    monkeypatch.setattr(loader, "MAX_SCORES_BYTES", 4 * 13 * 5)
     config = Config("Mamba4Rec", "cycle", config_dict=settings)
     _, valid, _ = data_preparation(config, create_dataset(config))
     assert [len(batch[0]) for batch in valid] == [5] * 9 + [3]

@@ -1,13 +1,9 @@
-import os
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
-from recbole_echomamba.system import files
 from recbole_echomamba.training import checkpoint
 
 
@@ -65,33 +61,3 @@ def test_a_training_state_needs_no_pickle_and_a_damaged_one_is_refused(tmp_path)
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match="truncated or damaged"):
         checkpoint.load_state(file, "cpu")
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
-    file = tmp_path / "result.json"
-    files.write_text(file, "old")
-
-    def half_written(temporary):
-        with open(temporary, "w") as handle:
-            handle.write("ne")
-        raise OSError("no space left on device")
-
-    with pytest.raises(OSError, match="no space"):
-        files.write_whole(file, half_written)
-    assert file.read_text() == "old"
-    assert os.listdir(tmp_path) == ["result.json"]
-
-
-def test_a_killed_writer_leaves_the_old_file(tmp_path):
-    file = tmp_path / "result.json"
-    files.write_text(file, "old")
-    code = f"""
-import os, signal
-from recbole_echomamba.system.files import write_whole
-def write(temporary):
-    open(temporary, "w").write("ne")
-    os.kill(os.getpid(), signal.SIGKILL)
-write_whole({str(file)!r}, write)
-"""
-    assert subprocess.run([sys.executable, "-c", code]).returncode != 0
-    assert file.read_text() == "old"

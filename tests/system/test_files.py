@@ -1,0 +1,86 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from recbole_echomamba.system.errors import MissingFileError, UserError
+from recbole_echomamba.system.files import check_writable, sha256, write_atomically, write_text
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    file = tmp_path / "result.json"
+    write_text(file, "old")
+
+    def write_half(temporary):
+        Path(temporary).write_text("ne")
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(file, write_half)
+    assert file.read_text() == "old"
+    assert os.listdir(tmp_path) == ["result.json"]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    file = tmp_path / "result.json"
+    write_text(file, "old")
+    code = f"""
+import os, signal
+from recbole_echomamba.system.files import write_atomically
+def write(temporary):
+    open(temporary, "w").write("ne")
+    os.kill(os.getpid(), signal.SIGKILL)
+write_atomically({str(file)!r}, write)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode != 0
+    assert file.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: Path(file).write_text("text"),
+        lambda file: torch.save({}, file),
+        lambda file: save_file({"a": torch.ones(1)}, file),
+    ],
+    ids=["text", "torch", "safetensors"],
+)
+def test_a_file_has_the_permissions_of_any_new_file(tmp_path, write):
+    (tmp_path / "usual").touch()
+    write_atomically(tmp_path / "written", write)
+    assert (tmp_path / "written").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_the_umask_of_the_process_is_never_changed(tmp_path, monkeypatch):
+    def refuse(mask):
+        raise AssertionError("the umask was changed")
+
+    monkeypatch.setattr(os, "umask", refuse)
+    write_text(tmp_path / "file", "text")
+
+
+def test_the_suffix_ends_the_temporary_name(tmp_path):
+    names = []
+    write_atomically(tmp_path / "plot", lambda temporary: names.append(Path(temporary)), suffix=".png")
+    assert names[0].suffix == ".png"
+    assert names[0].parent == tmp_path
+
+
+def test_an_output_file_that_cannot_be_created_is_refused_with_its_option(tmp_path):
+    check_writable(tmp_path / "new.json")
+    with pytest.raises(MissingFileError, match=f"--out: there is no folder {tmp_path / 'gone'}"):
+        check_writable(tmp_path / "gone" / "new.json", "--out")
+    with pytest.raises(UserError, match=f"^{tmp_path} is a folder"):
+        check_writable(tmp_path)
+
+
+def test_the_digest_is_of_all_files_in_order(tmp_path):
+    first, second, both = (tmp_path / name for name in ("first", "second", "both"))
+    first.write_bytes(b"a" * (2**20 + 1))
+    second.write_bytes(b"b")
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    assert sha256(first, second) == sha256(both) != sha256(second, first)
