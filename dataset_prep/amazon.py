@@ -16,30 +16,11 @@ import pyarrow as pa
 
 from dataset_prep.archive import Member, Raw
 from dataset_prep.atomic import identifier
+from dataset_prep.origins import AMAZON, AMAZON_PAGE
 from dataset_prep.rows import ID, NUMBER, WHOLE, BadRows, Layout, lines, number
 from dataset_prep.source import Feature, Source
 
-CATEGORIES = [
-    *("Books", "Electronics", "Movies_and_TV", "CDs_and_Vinyl", "Clothing_Shoes_and_Jewelry", "Home_and_Kitchen"),
-    *(
-        "Kindle_Store",
-        "Sports_and_Outdoors",
-        "Cell_Phones_and_Accessories",
-        "Health_and_Personal_Care",
-        "Toys_and_Games",
-    ),
-    *("Video_Games", "Tools_and_Home_Improvement", "Beauty", "Apps_for_Android", "Office_Products", "Pet_Supplies"),
-    *(
-        "Automotive",
-        "Grocery_and_Gourmet_Food",
-        "Patio_Lawn_and_Garden",
-        "Baby",
-        "Digital_Music",
-        "Musical_Instruments",
-    ),
-    "Amazon_Instant_Video",
-]
-NAMES = {"amazon-" + category.removeprefix("Amazon_").lower().replace("_", "-"): category for category in CATEGORIES}
+NAMES = AMAZON
 TOTALS = {
     "ratings_Beauty.csv": {"users": 1_210_271, "items": 249_274, "interactions": 2_023_070},
     "reviews_Beauty_5.json": {"users": 22_363, "items": 12_101, "interactions": 198_502},
@@ -62,8 +43,8 @@ def getting(name: str) -> str:
     """Where the raw data are."""
     category = NAMES[name]
     return (
-        f"get reviews_{category}_5.json.gz (5-core) or ratings_{category}.csv, and meta_{category}.json.gz, from "
-        f"http://jmcauley.ucsd.edu/data/amazon/"
+        f"get reviews_{category}_5.json.gz (5-core) or ratings_{category}.csv, and meta_{category}.json.gz, "
+        f"from {AMAZON_PAGE}"
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from dataset_prep.archive import Member, Raw
+from dataset_prep.origins import ORIGINS
 from dataset_prep.rows import TEXT, WHOLE, BadRows, Kind, Layout, lines, number
 from dataset_prep.source import Feature, Source
 
@@ -48,7 +49,8 @@ USER = ("user_id:token", "country:token", "age:float", "gender:token", "playcoun
 
 def getting(name: str) -> str:
     """Where the raw data are."""
-    return "see http://www.cp.jku.at/datasets/LFM-1b/ for LFM-1b.zip (LFM-1b_LEs.txt and its companions)"
+    file, page = ORIGINS[name]
+    return f"see {page} for {file} (LFM-1b_LEs.txt and its companions)"
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from dataset_prep.archive import Member, Raw
+from dataset_prep.origins import ORIGINS
 from dataset_prep.rows import NUMBER, WHOLE, BadRows, Kind, Layout, csv_records, whole_number
 from dataset_prep.source import Feature, Source
 
@@ -60,7 +61,8 @@ YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 
 def getting(name: str) -> str:
     """Where the raw data are."""
-    return f"get {name}.zip from https://grouplens.org/datasets/movielens/, or let --download do it"
+    file, page = ORIGINS[name]
+    return f"get {file} from {page}, or let --download do it"
 
 
 def open_source(raw: Raw, options: Namespace, bad: BadRows) -> Source:

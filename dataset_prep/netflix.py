@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataset_prep.archive import Member, Raw
+from dataset_prep.origins import ORIGINS
 from dataset_prep.rows import DAY, NUMBER, WHOLE, BadRows, Layout, blocks, lines, split_lines, whole_number
 from dataset_prep.source import Feature, Source
 
@@ -30,8 +31,9 @@ MOVIE = ("item_id:token", "movie_title:token_seq", "release_year:token")
 
 def getting(name: str) -> str:
     """Where the raw data are."""
+    file, page = ORIGINS[name]
     return (
-        "register at https://www.kaggle.com/datasets/netflix-inc/netflix-prize-data and get archive.zip "
+        f"register at {page} and get {file} "
         "(combined_data_1.txt to combined_data_4.txt, movie_titles.csv), or point --raw at training_set.tar"
     )
 

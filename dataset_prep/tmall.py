@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset_prep.archive import Member, Raw
+from dataset_prep.origins import ORIGINS
 from dataset_prep.rows import DIGITS, WHOLE, BadRows, Kind, Layout, day, whole_number
 from dataset_prep.source import Source
 
@@ -32,7 +33,7 @@ TOTALS = {
 """As RecBole's data-set list gives them."""
 
 FILES = {
-    "ijcai16": ("ijcai2016_taobao.csv", "https://tianchi.aliyun.com/dataset/53", "IJCAI16_data.zip"),
+    "ijcai16": ("ijcai2016_taobao.csv", ORIGINS["tmall"].page, ORIGINS["tmall"].file),
     "ijcai15": ("user_log_format1.csv", "https://tianchi.aliyun.com/dataset/42", "data_format1.zip"),
 }
 
