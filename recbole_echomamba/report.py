@@ -1,4 +1,4 @@
-"""What a report is made of: one table in several formats, figures without a display, a page that is one file."""
+"""Build reports: a table in several formats, figures that need no display, and an HTML page that is a single file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import csv
 import html
 import io
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,76 +22,117 @@ th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2
 figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; } figcaption { color: #555; font-size: .9rem; }
 """
 
-LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "~": r"\textasciitilde{}"} | {
-    character: "\\" + character for character in "&%$#_{}"
+LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "~": r"\textasciitilde{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
 }
 
 
 @dataclass
 class Table:
-    """Rows of text under a header; ``best`` holds the (row, column) places to print bold."""
+    """Hold the cells of a table and render them as Markdown, HTML, LaTeX or CSV.
+
+    Attributes:
+        header: the column names.
+        rows: the cells, one list for each row, each as long as ``header``. Cells are text; a table that is only
+            rendered as CSV may hold numbers.
+        best: the (row, column) positions of the cells to print bold.
+    """
 
     header: list[str]
-    rows: list[list[str]]
+    rows: list[list]
     best: set[tuple[int, int]] = field(default_factory=set)
 
-    def markdown(self) -> str:
-        """A pipe table; every column but the first is right-aligned."""
-        rule = ["---", *["---:"] * (len(self.header) - 1)]
-        rows = self._marked(lambda text: text.replace("|", "\\|"), "**{}**")
-        return "".join(f"| {' | '.join(row)} |\n" for row in (self.header, rule, *rows))
+    def to_markdown(self) -> str:
+        """Render a pipe table; every column but the first is right-aligned."""
+        rule = ["---"] + ["---:"] * (len(self.header) - 1)
+        rows = self._format_cells(lambda text: text.replace("|", "\\|"), "**{}**")
+        return "".join(f"| {' | '.join(row)} |\n" for row in [self.header, rule, *rows])
 
-    def html(self) -> str:
-        """A ``<table>`` that scrolls sideways on a narrow screen."""
+    def to_html(self) -> str:
+        """Render a ``<table>`` that scrolls sideways on a narrow screen."""
         head = "".join(f"<th>{html.escape(name)}</th>" for name in self.header)
-        rows = self._marked(html.escape, "<strong>{}</strong>")
-        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
+        body = ""
+        for row in self._format_cells(html.escape, "<strong>{}</strong>"):
+            body += "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>\n"
         return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
 
-    def latex(self) -> str:
-        """A ``tabular`` with booktabs rules."""
-        rows = [f"{' & '.join(row)} \\\\\n" for row in self._marked(_latex, "\\textbf{{{}}}")]
-        head = f"{' & '.join(map(_latex, self.header))} \\\\\n"
-        columns = "l" + "r" * (len(self.header) - 1)
-        rules = (f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n", "\\midrule\n", "\\bottomrule\n\\end{tabular}\n")
-        return rules[0] + head + rules[1] + "".join(rows) + rules[2]
+    def to_latex(self) -> str:
+        """Render a ``tabular`` with the rules of the booktabs package."""
+        alignment = "l" + "r" * (len(self.header) - 1)
+        lines = [f"\\begin{{tabular}}{{{alignment}}}", "\\toprule"]
+        lines += [" & ".join(map(_escape_latex, self.header)) + " \\\\", "\\midrule"]
+        lines += [" & ".join(row) + " \\\\" for row in self._format_cells(_escape_latex, "\\textbf{{{}}}")]
+        lines += ["\\bottomrule", "\\end{tabular}"]
+        return "\n".join(lines) + "\n"
 
-    def csv(self) -> str:
-        """Comma-separated values with a header line."""
+    def to_csv(self) -> str:
+        """Render comma-separated values with a header line."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.header, *self.rows])
         return text.getvalue()
 
-    def _marked(self, escape, bold: str) -> list[list[str]]:
-        return [
-            [bold.format(escape(cell)) if (i, j) in self.best else escape(cell) for j, cell in enumerate(row)]
-            for i, row in enumerate(self.rows)
-        ]
+    def _format_cells(self, escape: Callable[[str], str], bold: str) -> list[list[str]]:
+        """Return the escaped rows, with the cells of ``best`` inserted into the format string ``bold``."""
+        rows = [[escape(cell) for cell in row] for row in self.rows]
+        for i, j in self.best:
+            rows[i][j] = bold.format(rows[i][j])
+        return rows
 
 
-def figure(width: float = 8, height: float = 4.5) -> Figure:
-    """An empty matplotlib figure, in inches, that needs no display and leaves no global state."""
+def new_figure(width: float = 8, height: float = 4.5) -> Figure:
+    """Return an empty matplotlib figure that needs no display and leaves no global state.
+
+    Args:
+        width: in inches.
+        height: in inches.
+    """
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=150)
 
 
-def png(drawn: Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
+def encode_png(fig: Figure) -> bytes:
+    """Return the bytes of a figure as a PNG file."""
     buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png")
+    fig.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def image(picture: bytes, caption: str) -> str:
-    """A PNG inside the page itself, so that the page can be moved and mailed."""
-    data = base64.b64encode(picture).decode()
+def render_image(png: bytes, caption: str) -> str:
+    """Return a ``<figure>`` that contains the PNG itself, so that the page stays a single file.
+
+    Args:
+        png: the bytes of a PNG file.
+        caption: plain text, shown below the image and used as its alternative text.
+    """
+    data = base64.b64encode(png).decode()
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>\n'
 
 
-def page(title: str, *parts: str) -> str:
-    """A whole HTML document around parts that are HTML already."""
+def render_section(title: str, *paragraphs: str) -> str:
+    """Return a heading and paragraphs as HTML; title and paragraphs are plain text."""
+    return f"<h2>{html.escape(title)}</h2>\n" + "".join(f"<p>{html.escape(text)}</p>\n" for text in paragraphs)
+
+
+def render_page(title: str, *parts: str) -> str:
+    """Return a complete HTML document.
+
+    Args:
+        title: plain text.
+        parts: the body, in order, as HTML.
+    """
     title = html.escape(title)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
@@ -100,10 +141,5 @@ def page(title: str, *parts: str) -> str:
     )
 
 
-def section(title: str, *paragraphs: str) -> str:
-    """A heading and plain paragraphs, as HTML."""
-    return f"<h2>{html.escape(title)}</h2>\n" + "".join(f"<p>{html.escape(text)}</p>\n" for text in paragraphs)
-
-
-def _latex(text: str) -> str:
-    return re.sub(r"[\\±<>~&%$#_{}]", lambda match: LATEX[match.group()], text)
+def _escape_latex(text: str) -> str:
+    return "".join(LATEX_ESCAPES.get(character, character) for character in text)

@@ -5,7 +5,14 @@ import torch
 
 from recbole_echomamba import Trainer, load_run, run
 from recbole_echomamba.__main__ import main
-from recbole_echomamba.inspection import ablation, inspect, magnitudes, memories, switched_off, switches
+from recbole_echomamba.inspection import (
+    compute_filter_magnitudes,
+    evaluate_without_parts,
+    find_parts,
+    inspect,
+    measure_memories,
+    switch_off,
+)
 from tests.conftest import SMALL
 
 
@@ -28,7 +35,7 @@ def test_the_page_shows_filters_memory_and_parts(trained, tmp_path, capsys):
 
 def test_magnitudes_are_those_of_the_complex_weights(trained):
     _, model, *_ = load_run(trained)
-    found = magnitudes(model)
+    found = compute_filter_magnitudes(model)
     assert list(found) == ["blocks.0.filter", "blocks.1.filter"]
     weight = model.blocks[1].filter.weight
     assert found["blocks.1.filter"].shape == (SMALL["MAX_ITEM_LIST_LENGTH"] // 2 + 1, SMALL["hidden_size"])
@@ -42,7 +49,7 @@ def test_step_sizes_are_those_of_real_items_and_memory_is_one_over_delta_times_d
         layer.dt_proj.weight.zero_()
         layer.dt_proj.bias.fill_(-2.0)  # then every step is softplus(-2)
         layer.A_log[3, 1] = math.log(7.0)
-    found = memories(model, valid, config)
+    found = measure_memories(model, valid, config)
     assert len(found) == 8  # two blocks of two pairs of two directions
     step = math.log1p(math.exp(-2))
     memory = found["blocks.0.pairs.1.backward_mamba"]
@@ -56,9 +63,9 @@ def test_step_sizes_are_those_of_real_items_and_memory_is_one_over_delta_times_d
 def test_a_part_is_off_inside_and_back_after(trained):
     _, model, *_ = load_run(trained)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    parts = switches(model)
+    parts = find_parts(model)
     assert list(parts) == ["spectral filter", "forward Mamba", "backward Mamba", "gated linear unit"]
-    with pytest.raises(RuntimeError), switched_off(parts["backward Mamba"]):
+    with pytest.raises(RuntimeError), switch_off(parts["backward Mamba"]):
         assert all(not pair.backward_mamba.out_proj.weight.any() for block in model.blocks for pair in block.pairs)
         assert model.blocks[0].pairs[0].forward_mamba.out_proj.weight.any()
         raise RuntimeError
@@ -67,12 +74,12 @@ def test_a_part_is_off_inside_and_back_after(trained):
 
 def test_the_table_compares_the_whole_model_with_each_part_off(trained):
     config, model, _, train, valid, _ = load_run(trained)
-    table = ablation(config, model, train, valid)
+    table = evaluate_without_parts(config, model, train, valid)
     place, whole = table.header.index("ndcg@5"), Trainer(config, model).evaluate(valid, load_best_model=False)["ndcg@5"]
     rows = {row[0]: row[place] for row in table.rows}
     assert rows.pop("whole model") == f"{whole:.4f}"
-    for part, parameters in switches(model).items():
-        with switched_off(parameters):
+    for part, parameters in find_parts(model).items():
+        with switch_off(parameters):
             alone = Trainer(config, model).evaluate(valid, load_best_model=False)["ndcg@5"]
         assert rows[f"without {part}"] == f"{alone:.4f} ({alone / whole - 1:+.0%})"
     assert len(set(rows.values())) > 1

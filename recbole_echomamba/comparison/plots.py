@@ -1,88 +1,120 @@
-"""The plots of a comparison."""
+"""Plot the results of a comparison."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from recbole_echomamba import report
 from recbole_echomamba.comparison.compare import Comparison
+from recbole_echomamba.comparison.statistics import compute_deviation
 
-GROUPS = 5
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_GROUPS = 5
+"""The largest number of groups into which :func:`plot_hit_rate` divides the test targets."""
+
+GROUPINGS = {"history": "interactions before the target", "popularity": "interactions of the target item"}
+"""What :func:`plot_hit_rate` can group targets by, with the label of the x axis."""
 
 
-def learning_curves(comparison: Comparison):
-    """Validation score by epoch."""
-    drawn = report.figure()
-    axes = drawn.subplots()
+def plot_learning_curves(comparison: Comparison) -> Figure:
+    """Plot the validation score by epoch, one line for each run, with a dot at the best epoch."""
+    fig = report.new_figure()
+    ax = fig.subplots()
     for number, (label, results) in enumerate(comparison.results.items()):
-        for seed, result in enumerate(results):
-            history = [entry for entry in result["history"] if "valid_score" in entry]
-            epochs, scores = ([entry[key] for entry in history] for key in ("epoch", "valid_score"))
-            axes.plot(epochs, scores, f"C{number}", alpha=0.7, linewidth=1.3, label=None if seed else label)
-            axes.plot(result["best_epoch"], result["best_valid_score"], f"C{number}o", markersize=5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlabel="epoch", ylabel=f"validation {comparison.first['config']['valid_metric']}")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return drawn
+        for seed_number, result in enumerate(results):
+            validated = [entry for entry in result["history"] if "valid_score" in entry]
+            epochs = [entry["epoch"] for entry in validated]
+            scores = [entry["valid_score"] for entry in validated]
+            # one entry in the legend for all seeds
+            legend = label if seed_number == 0 else None
+            ax.plot(epochs, scores, f"C{number}", alpha=0.7, linewidth=1.3, label=legend)
+            ax.plot(result["best_epoch"], result["best_valid_score"], f"C{number}o", markersize=5)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set(xlabel="epoch", ylabel=f"validation {comparison.first_result['config']['valid_metric']}")
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return fig
 
 
-def accuracy_and_speed(comparison: Comparison, k: int):
-    """NDCG against users per second."""
-    drawn = report.figure()
-    axes = drawn.subplots()
+def plot_accuracy_and_speed(comparison: Comparison, k: int) -> Figure:
+    """Plot test NDCG@k against users scored per second, mean and standard deviation over seeds."""
+    fig = report.new_figure()
+    ax = fig.subplots()
     for number, (label, results) in enumerate(comparison.results.items()):
         speed = np.array([result["users_per_second"] for result in results])
         score = comparison.test_metric(label, f"ndcg@{k}")
-        axes.errorbar(
-            *(speed.mean(), score.mean(), deviation(score), deviation(speed)),
-            *(f"C{number}o",),
+        ax.errorbar(
+            speed.mean(),
+            score.mean(),
+            xerr=compute_deviation(speed),
+            yerr=compute_deviation(score),
+            fmt=f"C{number}o",
             capsize=3,
             label=label,
         )
-    axes.set(xscale="log", xlabel="users scored per second", ylabel=f"test NDCG@{k}")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_formatter("{x:,.0f}")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    return drawn
+    ax.set(xscale="log", xlabel="users scored per second", ylabel=f"test NDCG@{k}")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.xaxis.set_minor_formatter("{x:,.0f}")
+    ax.grid(alpha=0.3, which="both")
+    ax.legend()
+    return fig
 
 
-def hit_rate_by(comparison: Comparison, k: int, column: str):
-    """Hit rate in groups of about equally many test targets, by ``history`` length or ``popularity`` of the target."""
-    drawn = report.figure()
-    axes = drawn.subplots()
-    shift, popularity = 0.6 / len(comparison.results), comparison.popularity
+def plot_hit_rate(comparison: Comparison, k: int, grouping: str) -> Figure:
+    """Plot Hit@k in groups of about equally many test targets, with standard errors over users.
+
+    Args:
+        comparison: the results.
+        k: the cutoff.
+        grouping: a key of :data:`GROUPINGS`. ``history`` groups by the length of the user's history, ``popularity`` by
+            how often the target occurs outside the test.
+    """
+    fig = report.new_figure()
+    ax = fig.subplots()
+    popularity = comparison.popularity
+    # Points of one group stand side by side, centred on the tick.
+    shift = 0.6 / len(comparison.results)
+    center = (len(comparison.results) - 1) / 2
     for number, label in enumerate(comparison.results):
         ranks = comparison.ranks(label)
         ranks["popularity"] = ranks["item"].map(popularity)
-        ranks["history"] = ranks["user"].map(comparison.user_counts) - 1  # beyond the slots a model sees, too
-        targets = (ranks["rank"] <= k).groupby([ranks["user"], ranks["item"]]).mean()
-        values = ranks.groupby(["user", "item"])[column].first().astype(int)
-        groups, names = grouped(values.to_numpy())
-        rate = targets.groupby(groups).agg(["mean", "sem"])
-        places = rate.index + (number - (len(comparison.results) - 1) / 2) * shift
-        axes.errorbar(places, rate["mean"], rate["sem"].fillna(0), fmt="o-", linewidth=0.8, capsize=3, label=label)
+        # the whole history, also where it is longer than the window that the model reads
+        ranks["history"] = ranks["user"].map(comparison.user_counts) - 1
+        hits = (ranks["rank"] <= k).groupby([ranks["user"], ranks["item"]]).mean()
+        values = ranks.groupby(["user", "item"])[grouping].first().astype(int)
+        groups, names = split_into_groups(values.to_numpy())
+        rate = hits.groupby(groups).agg(["mean", "sem"])
+        x = rate.index + (number - center) * shift
+        ax.errorbar(x, rate["mean"], rate["sem"].fillna(0), fmt="o-", linewidth=0.8, capsize=3, label=label)
+    # All models are tested on the same targets, so the groups of the last one are those of all.
     sizes = pd.Series(groups).value_counts()
-    axes.set_xticks(range(len(names)), [f"{name}\n({sizes[i]:,} targets)" for i, name in enumerate(names)])
-    xlabel = {"history": "interactions before the target", "popularity": "interactions of the target item"}[column]
-    axes.set(xlabel=xlabel, ylabel=f"Hit@{k}", ylim=(0, None))
-    axes.grid(alpha=0.3, axis="y")
-    axes.legend()
-    return drawn
+    ax.set_xticks(range(len(names)), [f"{name}\n({sizes[i]:,} targets)" for i, name in enumerate(names)])
+    ax.set(xlabel=GROUPINGS[grouping], ylabel=f"Hit@{k}", ylim=(0, None))
+    ax.grid(alpha=0.3, axis="y")
+    ax.legend()
+    return fig
 
 
-def grouped(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Whole numbers in at most ``GROUPS`` groups of about equal size: the group of each, and the groups' names."""
-    edges = np.unique(
-        np.quantile(values, np.linspace(0, 1, GROUPS + 1)[1:], method="inverted_cdf")
-    )  # last value of each
+def split_into_groups(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Divide whole numbers into at most :data:`MAX_GROUPS` ranges of about equally many values.
+
+    Args:
+        values: whole numbers, ``[n]``.
+
+    Returns:
+        The group number of each value, ``[n]``, and the name of each group: its lowest and highest value.
+    """
+    shares = np.linspace(0, 1, MAX_GROUPS + 1)[1:]
+    # the highest value of each group
+    edges = np.unique(np.quantile(values, shares, method="inverted_cdf"))
     groups = np.searchsorted(edges, values)
-    ranges = [(values[groups == i].min(), values[groups == i].max()) for i in range(len(edges))]
-    return groups, [str(low) if low == high else f"{low} to {high}" for low, high in ranges]
-
-
-def deviation(values: np.ndarray) -> float:
-    """The standard deviation over seeds; 0 for a single one."""
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    names = []
+    for i in range(len(edges)):
+        low, high = values[groups == i].min(), values[groups == i].max()
+        names.append(str(low) if low == high else f"{low} to {high}")
+    return groups, names

@@ -1,4 +1,4 @@
-"""Whether a row of a comparison differs from the baseline by more than chance: paired tests over users."""
+"""Test whether a row of a comparison differs from the baseline by more than chance, and compute deviations over seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from recbole_echomamba.system.errors import UserError
 
 @dataclass
 class Difference:
-    """A row against the baseline on NDCG per user: mean difference, its 95% interval, Holm's p and the effect size."""
+    """Hold the difference of a row from the baseline in NDCG per user.
+
+    Attributes:
+        label: the label of the row.
+        mean: the mean difference over users, row minus baseline.
+        low: the lower end of the 95% confidence interval of ``mean``.
+        high: the upper end of that interval.
+        p: the two-sided p value.
+        effect: the effect size, Cohen's d for paired samples.
+    """
 
     label: str
     mean: float
@@ -23,49 +32,89 @@ class Difference:
     effect: float
 
 
-def ndcg_per_target(ranks: pd.DataFrame, k: int) -> pd.Series:
-    """NDCG@k by user and target, averaged over seeds: ``1 / log2(rank + 1)`` up to rank ``k``, else 0."""
+def compare_with_baseline(comparison: Comparison, k: int) -> list[Difference]:
+    """Test each row but the baseline: a paired t-test over users on NDCG@k, two-sided, Holm-corrected over the rows.
+
+    The NDCG of each user is averaged over the seeds of a model first: users are the sample, and more seeds do not make it
+    larger. Most differences are zero, but with hundreds of users and more their mean is close enough to normal for the
+    t-test.
+
+    Returns:
+        One difference for each row, in the order of ``comparison.results``; none where there is no baseline.
+
+    Raises:
+        UserError: a row and the baseline were tested on different targets.
+    """
+    if comparison.baseline is None:
+        return []
+    baseline = compute_ndcg_per_target(comparison.ranks(comparison.baseline), k)
+    differences = []
+    for label in comparison.results:
+        if label == comparison.baseline:
+            continue
+        ndcg = compute_ndcg_per_target(comparison.ranks(label), k)
+        if not ndcg.index.equals(baseline.index):
+            raise UserError(
+                f"{label} and {comparison.baseline} were tested on different targets; run both on the same data"
+            )
+        differences.append(run_paired_test(label, (ndcg - baseline).to_numpy()))
+    corrected = correct_by_holm([difference.p for difference in differences])
+    for difference, p in zip(differences, corrected, strict=True):
+        difference.p = p
+    return differences
+
+
+def compute_ndcg_per_target(ranks: pd.DataFrame, k: int) -> pd.Series:
+    """Compute NDCG@k for each user and target, averaged over seeds: ``1 / log2(rank + 1)`` up to rank ``k``, else 0.
+
+    Args:
+        ranks: columns ``user, item, rank``, with one row for each target and seed; ranks start at 1.
+        k: the cutoff.
+
+    Returns:
+        The NDCG, indexed by ``user, item`` in sorted order.
+    """
     gain = np.where(ranks["rank"] <= k, 1 / np.log2(ranks["rank"] + 1), 0.0)
     return pd.Series(gain, index=pd.MultiIndex.from_frame(ranks[["user", "item"]])).groupby(level=[0, 1]).mean()
 
 
-def differences(comparison: Comparison, k: int) -> list[Difference]:
-    """Every row against the baseline: a paired t-test over users, two-sided, Holm-corrected over the rows.
+def run_paired_test(label: str, values: np.ndarray) -> Difference:
+    """Run a two-sided t-test of differences against a mean of zero.
 
-    The seeds of a model are averaged per user first, so that the number of seeds does not pass for evidence. Users are in
-    the hundreds or more, where the mean of the differences is normal enough for the t-test though they are mostly zero.
+    Args:
+        label: the label of the row, kept in the result.
+        values: the difference for each user, ``[users]``.
+
+    Returns:
+        The difference with its uncorrected p value, and as effect size the mean over the standard deviation.
     """
-    if comparison.baseline is None:
-        return []
-    theirs = ndcg_per_target(comparison.ranks(comparison.baseline), k)
-    labels = [label for label in comparison.results if label != comparison.baseline]
-    raw = []
-    for label in labels:
-        ours = ndcg_per_target(comparison.ranks(label), k)
-        if not ours.index.equals(theirs.index):
-            raise UserError(f"{label} and {comparison.baseline} were tested on different targets")
-        raw.append(paired_difference(label, (ours - theirs).to_numpy()))
-    for difference, p in zip(raw, holm([difference.p for difference in raw]), strict=True):
-        difference.p = p
-    return raw
-
-
-def paired_difference(label: str, values: np.ndarray) -> Difference:
-    """The t-test of ``values [users]`` against a mean of zero, and Cohen's d for paired samples, mean over deviation."""
     from scipy import stats
 
-    deviation = values.std(ddof=1)
-    if np.ptp(values) == 0:  # where the deviation may still come out as 1e-17
-        return Difference(label, values[0], values[0], values[0], 1.0 if values[0] == 0 else 0.0, np.nan)
-    tested = stats.ttest_1samp(values, 0.0)
-    low, high = tested.confidence_interval(0.95)
-    return Difference(label, values.mean(), low, high, float(tested.pvalue), values.mean() / deviation)
+    # Equal values have no deviation, though rounding may give 1e-17: neither the test nor the effect size is defined.
+    if np.ptp(values) == 0:
+        value = values[0]
+        return Difference(label, mean=value, low=value, high=value, p=1.0 if value == 0 else 0.0, effect=np.nan)
+    test = stats.ttest_1samp(values, 0.0)
+    low, high = test.confidence_interval(0.95)
+    mean = values.mean()
+    return Difference(label, mean=mean, low=low, high=high, p=float(test.pvalue), effect=mean / values.std(ddof=1))
 
 
-def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down correction (Scandinavian Journal of Statistics, 1979): family-wise, in the order given."""
+def correct_by_holm(p_values: list[float]) -> list[float]:
+    """Correct p values for their number by Holm's step-down procedure (Scandinavian Journal of Statistics, 1979).
+
+    The family-wise error rate is controlled.
+
+    Returns:
+        The corrected p values, in the order of ``p_values``.
+    """
     order = np.argsort(p_values)
     steps = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))
     corrected[order] = np.minimum(1, np.maximum.accumulate(steps))
     return corrected.tolist()
+
+
+def compute_deviation(values: np.ndarray) -> float:
+    """Compute the sample standard deviation of ``values [seeds]``; 0 for a single seed."""
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0

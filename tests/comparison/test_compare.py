@@ -11,8 +11,8 @@ import pytest
 from recbole_echomamba import Config, run
 from recbole_echomamba.__main__ import main
 from recbole_echomamba.comparison.compare import Comparison, best_baseline, compare, parse_variant
-from recbole_echomamba.comparison.report import metrics_table
-from recbole_echomamba.comparison.statistics import differences
+from recbole_echomamba.comparison.statistics import compare_with_baseline
+from recbole_echomamba.comparison.tables import tabulate_metrics
 from recbole_echomamba.training import checkpoint
 from tests.conftest import SMALL, USERS
 
@@ -79,7 +79,7 @@ def test_the_best_is_marked_lowest_where_lower_is_better():
     tested = [[{"ndcg@10": 0.2, "giniindex@10": 0.9}], [{"ndcg@10": 0.1, "giniindex@10": 0.8}]]
     rows = {label: [{"test_result": result} for result in one] for label, one in zip("ab", tested, strict=True)}
     compared = Comparison("d", rows, {}, None, pd.Series(dtype=int), pd.Series(dtype=int))
-    assert metrics_table(compared).best == {(0, 1), (1, 2)}
+    assert tabulate_metrics(compared).best == {(0, 1), (1, 2)}
 
 
 def test_a_report_says_what_variants_change_and_where_machines_differ(data_path, out, here):
@@ -270,12 +270,12 @@ def test_rows_tested_on_different_targets_are_refused(finished):
     ours = next(r for r in results(finished) if r["model"] == "Mamba4Rec" and r["seed"] == 1 and r["variant"] is None)
     both = {"a": [{**ours}], "b": [{**ours, "run_directory": directory}]}
     compared = Comparison("d", both, {}, "b", pd.Series(dtype=int), pd.Series(dtype=int))
-    assert len(differences(compared, 10)) == 1
+    assert len(compare_with_baseline(compared, 10)) == 1
     original = file.read_bytes()
     pd.read_parquet(file).assign(item="i0").to_parquet(file)
     try:
         with pytest.raises(ValueError, match="tested on different targets"):
-            differences(compared, 10)
+            compare_with_baseline(compared, 10)
     finally:
         file.write_bytes(original)
 
