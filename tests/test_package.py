@@ -32,6 +32,7 @@ def test_a_wheel_holds_every_module_and_every_property(tmp_path):
     for folder in ("recbole_echomamba", "dataset_prep"):
         for file in (ROOT / folder).rglob("*.py"):
             assert str(file.relative_to(ROOT)) in names
+    assert "recbole_echomamba/py.typed" in names
     for file in [*(ROOT / "properties").rglob("*.yaml"), *(ROOT / "properties").rglob("*.hyper")]:
         assert f"recbole_echomamba/{file.relative_to(ROOT)}" in names
     # the properties are found from inside an unpacked wheel as well
@@ -65,5 +66,7 @@ def test_the_pins_cover_what_setup_asks_for():
         "tqdm",
         "pytest",
         "ruff",
+        "basedpyright",
+        "import-linter",
     ):
         assert package in pins
