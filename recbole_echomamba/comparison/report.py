@@ -15,7 +15,8 @@ from pathlib import Path
 
 from recbole_echomamba import report
 from recbole_echomamba.comparison import plots, tables
-from recbole_echomamba.comparison.compare import Comparison, has_fixed_loss
+from recbole_echomamba.comparison.compare import Comparison
+from recbole_echomamba.comparison.contenders import has_fixed_loss
 from recbole_echomamba.comparison.statistics import Difference, compare_with_baseline
 from recbole_echomamba.report import Table
 from recbole_echomamba.system.files import write_atomically, write_text
