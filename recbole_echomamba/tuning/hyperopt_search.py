@@ -1,4 +1,4 @@
-"""A search with Hyperopt, one trial after another, kept line by line."""
+"""Search with Hyperopt, one trial after another; every finished trial is kept in a file."""
 
 from __future__ import annotations
 
@@ -6,63 +6,82 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from recbole.trainer.hyper_tuning import HyperTuning
 
-from recbole_echomamba.tuning.search_space import Range, plain
+from recbole_echomamba.tuning.search_space import Range, convert_to_plain
+
+TRAINING_ERRORS = (ValueError, ArithmeticError, AssertionError, torch.OutOfMemoryError)
+"""Errors that make a trial fail: a loss of NaN, sizes that do not fit each other, or a model too large for the GPU."""
 
 
 class Search(HyperTuning):
-    """RecBole's search with Hyperopt, kept in a file and resumed by replay.
+    """Search like RecBole's ``HyperTuning``, keep every trial in a file, and resume a search from that file.
 
-    Hyperopt's proposals follow from its seed and the scores so far. A search that starts again with the same seed therefore
-    makes the same proposals, and those whose score is in the file are not trained again; nor are settings drawn twice.
+    The proposals of Hyperopt follow from its seed and the scores so far. Started again with the same seed, a search makes the
+    same proposals, and takes the scores of those that are in the file from there. Settings that are proposed twice are trained
+    once.
+
+    Args:
+        objective: trains a trial, see :class:`.Objective`.
+        space: the ranges of the settings by name.
+        file: the file of trials, one JSON object a line; created if it does not exist.
+        algo: ``exhaustive``, ``random`` or ``bayes``.
+        max_evals: the number of trials; an exhaustive search makes all.
+        early_stop: the search stops after this many trials without a better one.
+        seed: the seed of the proposals.
 
     Attributes:
-        trials: one entry per different settings, in the order of the file.
+        trials: the trials in the order of the file: ``params``, and what the objective returned; or an ``error`` and
+            ``None`` as ``best_valid_score``.
     """
 
     def __init__(
-        self, objective, space: dict[str, Range], file: Path, algo: str, max_evals: int, early_stop: int, seed: int
+        self,
+        objective: Callable[[dict], dict],
+        space: dict[str, Range],
+        file: Path,
+        algo: str,
+        max_evals: int,
+        early_stop: int,
+        seed: int,
     ):
-        self.file, self.seed, self.trials = file, seed, read_trials(file)
-        self._known = {_key(trial["params"]): trial for trial in self.trials}
+        self.file = file
+        self.seed = seed
+        self.trials = read_trials(file)
+        self._trials_by_key = {_make_key(trial["params"]): trial for trial in self.trials}
         self._objective = objective
         self._ranges = space
-        nodes = {name: each.hyperopt(name) for name, each in space.items()}
-        super().__init__(self._recorded, space=nodes, algo=algo, max_evals=max_evals, early_stop=early_stop)
+        nodes = {name: each.to_hyperopt(name) for name, each in space.items()}
+        super().__init__(self._get_trial, space=nodes, algo=algo, max_evals=max_evals, early_stop=early_stop)
 
-    def _recorded(self, params: dict, _files) -> dict:
-        params = plain(params)
-        trial = self._known.get(_key(params))
-        if trial is None:
-            trial = {"params": params, **_attempt(self._objective, params)}
-            append_line(self.file, trial)
-            self.trials.append(trial)
-            self._known[_key(params)] = trial
-        return trial
-
-    def trial(self, params):
-        """RecBole's, but settings that cannot be trained are a failed trial instead of the end of the search."""
-        params = {name: self._ranges[name].value(drawn) for name, drawn in params.items()}
-        result = self._recorded(params, None)
-        if result["best_valid_score"] is None:
-            return {"loss": sys.float_info.max, "status": "fail"}  # infinity would end the early stopping's arithmetic
-        with contextlib.redirect_stdout(None):  # RecBole prints every trial into the progress bar
+    def trial(self, params: dict) -> dict:
+        """Override RecBole's: settings that cannot be trained are a failed trial, not the end of the search."""
+        params = {name: self._ranges[name].from_hyperopt(value) for name, value in params.items()}
+        if self._get_trial(params)["best_valid_score"] is None:
+            # not infinity, with which Hyperopt's early stopping cannot calculate
+            return {"loss": sys.float_info.max, "status": "fail"}
+        # RecBole prints every trial, which would break the progress bar.
+        with contextlib.redirect_stdout(None):
             return super().trial(params)
 
     def _print_result(self, result_dict: dict):
-        """RecBole prints test metrics here, which a trial does not have."""
+        """Override RecBole's, which prints test metrics: a trial has none."""
 
-    def run(self):
-        """Search. Raises KeyboardInterrupt on Ctrl-C; what is finished stays in the file."""
+    def run(self) -> None:
+        """Make all trials; where every one fails, their errors are in :attr:`trials`.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C; the finished trials are in the file.
+        """
         from hyperopt import fmin
         from hyperopt.exceptions import AllTrialsFailed
 
-        with contextlib.suppress(AllTrialsFailed):  # each has said why
+        with contextlib.suppress(AllTrialsFailed):
             fmin(
                 self.trial,
                 self.space,
@@ -72,32 +91,43 @@ class Search(HyperTuning):
                 rstate=np.random.RandomState(self.seed),
             )
 
+    def _get_trial(self, params: dict, config_files=None) -> dict:
+        """Return the trial with these settings from the file, or train it and add it to the file."""
+        params = convert_to_plain(params)
+        key = _make_key(params)
+        if key not in self._trials_by_key:
+            try:
+                outcome = self._objective(params)
+            except TRAINING_ERRORS as error:
+                outcome = {"best_valid_score": None, "error": str(error)}
+            trial = {"params": params, **outcome}
+            append_line(self.file, trial)
+            self.trials.append(trial)
+            self._trials_by_key[key] = trial
+        return self._trials_by_key[key]
+
 
 def append_line(file: Path, entry: dict) -> None:
-    """Add one line of JSON and wait until it is on the disk. A torn line at the end, of a writer killed in it, goes first."""
+    """Append a line of JSON and wait until it is on the disk.
+
+    An incomplete last line, left by a process that was killed while writing, is removed first.
+    """
     with open(file, "ab+") as lines:
         lines.seek(0)
-        whole = lines.read().rpartition(b"\n")
-        lines.truncate(len(whole[0]) + len(whole[1]))
+        complete, newline, _ = lines.read().rpartition(b"\n")
+        lines.truncate(len(complete) + len(newline))
         lines.write(json.dumps(entry).encode() + b"\n")
         lines.flush()
         os.fsync(lines.fileno())
 
 
 def read_trials(file: Path) -> list[dict]:
-    """The whole lines of a file of trials; none when there is no file yet."""
+    """Read the complete lines of a file of trials; none when the file does not exist."""
     if not file.is_file():
         return []
-    return [json.loads(line) for line in file.read_bytes().rpartition(b"\n")[0].splitlines()]
+    complete, _, _ = file.read_bytes().rpartition(b"\n")
+    return [json.loads(line) for line in complete.splitlines()]
 
 
-def _attempt(objective, params: dict) -> dict:
-    try:
-        return objective(params)
-    # NaN loss, sizes that do not fit each other, or a model too large for the GPU
-    except (ValueError, ArithmeticError, AssertionError, torch.OutOfMemoryError) as error:
-        return {"best_valid_score": None, "error": str(error)}
-
-
-def _key(params: dict) -> str:
+def _make_key(params: dict) -> str:
     return json.dumps(params, sort_keys=True)

@@ -1,4 +1,9 @@
-"""RecBole's ``.hyper`` files, read as literals: ``name choice [..]``, ``uniform``, ``quniform`` and ``loguniform`` lines."""
+"""Read the search space of a model from a ``.hyper`` file, and convert it for Hyperopt and Ray Tune.
+
+Each line names a setting and its range: ``NAME choice [a,b]``, ``NAME uniform low,high``, ``NAME loguniform low,high`` (the
+natural logarithms of the ends) or ``NAME quniform low,high,step``. Values are Python literals and never evaluated; ``#`` starts
+a comment.
+"""
 
 from __future__ import annotations
 
@@ -11,57 +16,69 @@ import numpy as np
 
 from recbole_echomamba.system.errors import MissingFileError, UserError
 
-NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
+NUMBERS_OF_KIND = {"uniform": 2, "loguniform": 2, "quniform": 3}
+"""How many numbers each kind of range takes; a ``choice`` takes a list instead."""
+
+LINE_HELP = "write NAME choice [a,b], NAME uniform low,high, NAME loguniform low,high or NAME quniform low,high,step"
 
 
 @dataclass
 class Range:
-    """What one setting may be: ``choice`` of ``values``; or low, high (loguniform: their logarithms), and for quniform a step."""
+    """The values that one setting may have.
+
+    Attributes:
+        kind: ``choice``, ``uniform``, ``loguniform`` or ``quniform``.
+        values: the choices; or low and high (for ``loguniform`` their logarithms), and for ``quniform`` the step.
+    """
 
     kind: str
     values: list
 
     @property
-    def first(self):
-        """A value the setting may have: the first choice, or the lowest."""
+    def first_value(self):
+        """A value that the setting may have: the first choice, or the lowest value."""
         return math.exp(self.values[0]) if self.kind == "loguniform" else self.values[0]
 
-    def hyperopt(self, name: str):
-        """As a node of hyperopt; a choice is one of places in ``values``, since hyperopt takes a list for part of its graph."""
+    def to_hyperopt(self, name: str):
+        """Return the node of Hyperopt's search space for the setting ``name``.
+
+        A choice is searched by position, because Hyperopt would take a list among the values for a part of its graph.
+        """
         from hyperopt import hp
 
-        return (
-            hp.choice(name, list(range(len(self.values))))
-            if self.kind == "choice"
-            else getattr(hp, self.kind)(name, *self.values)
-        )
+        if self.kind == "choice":
+            return hp.choice(name, list(range(len(self.values))))
+        make_node = getattr(hp, self.kind)
+        return make_node(name, *self.values)
 
-    def value(self, drawn):
-        """What hyperopt's drawing stands for."""
-        return self.values[drawn] if self.kind == "choice" else drawn
+    def from_hyperopt(self, value):
+        """Return the value of the setting for what Hyperopt drew from :meth:`to_hyperopt`."""
+        return self.values[value] if self.kind == "choice" else value
 
-    def ray(self):
-        """As a domain of Ray Tune, whose loguniform takes the ends themselves."""
+    def to_ray(self):
+        """Return the domain of Ray Tune."""
         from ray import tune
 
         if self.kind == "choice":
             return tune.choice(self.values)
-        ends = map(math.exp, self.values) if self.kind == "loguniform" else self.values
-        return getattr(tune, self.kind)(*ends)
+        make_domain = getattr(tune, self.kind)
+        # Ray's loguniform takes the ends themselves, not their logarithms.
+        ends = [math.exp(value) for value in self.values] if self.kind == "loguniform" else self.values
+        return make_domain(*ends)
 
 
 def read_space(file: Path | str) -> dict[str, Range]:
-    """The settings of a ``.hyper`` file and their ranges; nothing is evaluated, ``#`` begins a comment.
+    """Read the ranges of a ``.hyper`` file by the names of their settings.
 
-    Raises FileNotFoundError without the file, ValueError naming the line that cannot be read.
+    Raises:
+        MissingFileError: the file does not exist.
+        UserError: a line cannot be read; the message names it. Or the file names no setting.
     """
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise MissingFileError(
-            f"there is no file {file} that says what to search; name one with --params_file"
-        ) from None
-    space = {}
+        raise MissingFileError(f"there is no search space {file}; name a .hyper file with --params_file") from None
+    space: dict[str, Range] = {}
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split(maxsplit=2)
         if not words:
@@ -70,36 +87,42 @@ def read_space(file: Path | str) -> dict[str, Range]:
             name, kind, text = words
             if name in space:
                 raise UserError(f"{name} is named a second time")
-            space[name] = _range(kind, text)
+            space[name] = _parse_range(kind, text)
         except (ValueError, SyntaxError) as error:
-            usage = "write `name choice [a,b]` or `name KIND low,high`, KIND uniform, loguniform or quniform (a step follows)"
-            raise UserError(f"{file}, line {number}: cannot read {line.strip()!r} ({error}); {usage}") from None
+            raise UserError(f"{file}, line {number}: cannot read {line.strip()!r} ({error}); {LINE_HELP}") from None
     if not space:
-        raise UserError(f"{file} names no setting to search")
+        raise UserError(f"{file} names no setting to search; {LINE_HELP}")
     return space
 
 
-def plain(params: dict) -> dict:
-    """Settings in Python's own types; a whole number stays one where Hyperopt or Ray made it a float (quniform)."""
-    found = {}
+def convert_to_plain(params: dict) -> dict:
+    """Convert the values that Hyperopt or Ray drew to Python's own types.
+
+    NumPy scalars and tuples become numbers and lists. Whole floats become integers, since ``quniform`` draws sizes as floats.
+    """
+    plain = {}
     for name, value in params.items():
-        value = value.item() if isinstance(value, np.generic) else value
-        found[name] = list(value) if isinstance(value, tuple) else value
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, tuple):
+            value = list(value)
         if isinstance(value, float) and value.is_integer():
-            found[name] = int(value)
-    return found
+            value = int(value)
+        plain[name] = value
+    return plain
 
 
-def _range(kind: str, text: str) -> Range:
+def _parse_range(kind: str, text: str) -> Range:
     values = ast.literal_eval(text if kind == "choice" else f"[{text}]")
     if kind == "choice":
         if not isinstance(values, list | tuple) or not values:
             raise UserError("a choice needs a list of values")
         return Range(kind, list(values))
-    if kind not in NUMBERS:
+    if kind not in NUMBERS_OF_KIND:
         raise UserError(f"there is no kind {kind!r}")
-    if len(values) != NUMBERS[kind] or not all(isinstance(value, int | float) for value in values):
-        raise UserError(f"{kind} needs {NUMBERS[kind]} numbers")
+    count = NUMBERS_OF_KIND[kind]
+    if len(values) != count or not all(isinstance(value, int | float) for value in values):
+        raise UserError(f"{kind} needs {count} numbers")
     if values[0] >= values[1]:
         raise UserError("low must be below high")
     if kind == "quniform" and values[2] <= 0:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_echomamba.tuning.search_space import Range, plain, read_space
+from recbole_echomamba.tuning.search_space import Range, convert_to_plain, read_space
 
 
 def write(tmp_path, text):
@@ -72,5 +72,5 @@ def test_our_models_have_a_file_of_their_own_settings():
 
 
 def test_whole_numbers_stay_whole():
-    assert plain({"a": 16.0, "b": 0.5, "c": (1, 2), "d": 0.0}) == {"a": 16, "b": 0.5, "c": [1, 2], "d": 0}
-    assert isinstance(plain({"stopping_step": 0.0})["stopping_step"], int)
+    assert convert_to_plain({"a": 16.0, "b": 0.5, "c": (1, 2), "d": 0.0}) == {"a": 16, "b": 0.5, "c": [1, 2], "d": 0}
+    assert isinstance(convert_to_plain({"stopping_step": 0.0})["stopping_step"], int)

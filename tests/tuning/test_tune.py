@@ -8,8 +8,8 @@ import yaml
 from recbole_echomamba import Trainer
 from recbole_echomamba.__main__ import main
 from recbole_echomamba.tuning.hyperopt_search import Search, append_line, read_trials
+from recbole_echomamba.tuning.objective import Objective
 from recbole_echomamba.tuning.search_space import Range
-from recbole_echomamba.tuning.tune import Objective
 from tests.conftest import SMALL
 
 
@@ -166,7 +166,7 @@ def test_a_search_ends_with_one_test_a_yaml_and_a_report(data_path, tmp_path, ca
     assert main(command) == 1
     assert "--resume" in capsys.readouterr().err
     assert main([*command, "--d_conv=2", "--resume"]) == 1
-    assert "another search (other d_conv)" in capsys.readouterr().err
+    assert "another search, with different d_conv" in capsys.readouterr().err
     assert main([*command, "--worker=0", "--resume"]) == 0  # nothing is left to do
     assert len(tests_made) == 1
     (killed,) = (out / "runs").glob("*/result.json")
@@ -184,7 +184,7 @@ def test_a_search_ends_with_one_test_a_yaml_and_a_report(data_path, tmp_path, ca
         rows.write("u0\ti11\t99\n")
     moved = [word.replace(f"--data_path={data_path}", f"--data_path={changed}") for word in command]
     assert main([*moved, "--resume"]) == 1
-    assert "another search (other data)" in capsys.readouterr().err
+    assert "another search, with different data" in capsys.readouterr().err
 
 
 def test_a_trial_is_validated_only_and_keeps_no_weights(settings, tests_made, tmp_path):
@@ -253,16 +253,16 @@ class Epochs:
 
 
 def test_a_trial_of_ray_reports_each_epoch_once_and_a_finished_one_is_not_trained_again(tmp_path):
-    replayed = pytest.importorskip("recbole_echomamba.tuning.ray_search").replayed
+    run_or_replay = pytest.importorskip("recbole_echomamba.tuning.ray_search").run_or_replay
     with pytest.raises(KeyboardInterrupt):
-        replayed(Epochs(killed_after=2), {"x": 1}, tmp_path, lambda standing: None)
+        run_or_replay(Epochs(killed_after=2), {"x": 1}, tmp_path, lambda standing: None)
     for made in (3, 0):  # in its second life it trains, in the third all is known
         again, reported = Epochs(), []
-        replayed(again, {"x": 1}, tmp_path, lambda standing, to=reported: to.append(standing["epochs"]))
+        run_or_replay(again, {"x": 1}, tmp_path, lambda standing, to=reported: to.append(standing["epochs"]))
         assert reported == [1, 2, 3]
         assert again.made == made
     other, reported = Epochs(), []
-    replayed(other, {"x": 2}, tmp_path, reported.append)
+    run_or_replay(other, {"x": 2}, tmp_path, reported.append)
     assert other.made == 3
 
 
