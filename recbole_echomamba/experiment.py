@@ -1,17 +1,20 @@
-"""One run from settings to result: data, model, training, test, and the files that let someone trust it."""
+"""Train, validate and test one model, write its result, and load it again."""
 
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from logging import getLogger
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from recbole.data.dataset import SequentialDataset
 from recbole.data.transform import construct_transform
 from recbole.utils import get_flops, init_logger, init_seed
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from recbole_echomamba.config.config import NOT_IN_HASH, Config
 from recbole_echomamba.config.model_names import get_model
@@ -21,9 +24,61 @@ from recbole_echomamba.models import RECOMMENDERS
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import check_writable, sha256, write_atomically, write_text
 from recbole_echomamba.system.hardware import describe_machine, list_versions, measure_peak_memory
-from recbole_echomamba.system.signals import Interrupted
+from recbole_echomamba.system.ranks import is_distributed, is_main_process, process_rank
 from recbole_echomamba.training import checkpoint
+from recbole_echomamba.training.distributed import spawn_ranks, torchrun_settings
+from recbole_echomamba.training.run_directory import (
+    RANKS_FILE,
+    RESULT_FILE,
+    WEIGHTS_FILE,
+    read_settings,
+    write_settings,
+)
 from recbole_echomamba.training.trainer import Trainer
+
+CHANGEABLE_ON_RESUME = {"epochs", "stopping_step"}
+"""The settings in the hash that may change when a run is resumed: they only decide how long it trains."""
+
+CHANGEABLE_AFTER_TRAINING = NOT_IN_HASH | {
+    "user_inter_num_interval",
+    "item_inter_num_interval",
+    "val_interval",
+    "exact_time_order",
+    "encoding",
+    "eval_args",
+    "eval_batch_size",
+    "metrics",
+    "topk",
+    "valid_metric",
+    "metric_decimal_place",
+    "train_batch_size",
+}
+"""The settings that may change when a trained run is loaded: the data it is shown and how it is scored, not the model."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run reads and writes, besides its settings.
+
+    Attributes:
+        saved: whether to keep a run directory and test the best epoch.
+        result_file: where to write the result, besides the run directory.
+        resume: the run directory to resume.
+    """
+
+    saved: bool = True
+    result_file: Path | str | None = None
+    resume: Path | str | None = None
+
+
+class Experiment(NamedTuple):
+    """The dataset, its ``train``, ``valid`` and ``test`` loaders, and a model that is not trained yet."""
+
+    dataset: SequentialDataset
+    train: torch.utils.data.DataLoader
+    valid: torch.utils.data.DataLoader
+    test: torch.utils.data.DataLoader
+    model: torch.nn.Module
 
 
 def run(
@@ -40,241 +95,252 @@ def run(
     result_file=None,
     resume=None,
 ) -> dict:
-    """Train, validate and test one model; RecBole's ``run`` for every sequential model.
+    """Train, validate and test one model, like RecBole's ``run`` and for every sequential model.
 
     Args:
-        model: a name or a class. dataset: a name. config_file_list, config_dict: settings, see :class:`Config`.
-        saved: keep a run directory and test its best epoch; otherwise test the last epoch, as RecBole does.
-        nproc, world_size, ip, port, group_offset: processes here, in all, and where they meet; under ``torchrun`` its own.
-        result_file: where to write the result as JSON, besides the run directory's ``result.json``.
-        resume: a run directory to go on with, under its own settings; ``config_dict`` may raise ``epochs`` and
-            ``stopping_step`` and change what has no effect on the result, such as ``show_progress``.
+        model: a name or a model class.
+        dataset: a name.
+        config_file_list: YAML files with settings, see :class:`Config`.
+        config_dict: settings, see :class:`Config`.
+        saved: whether to keep a run directory and test the best epoch; otherwise the last epoch is tested, as RecBole does.
+        nproc: the number of processes on this machine. Under ``torchrun``, its settings replace this and the next four.
+        world_size: the number of processes on all machines, ``nproc`` by default.
+        ip: the address of the first machine.
+        port: a free port on the first machine.
+        group_offset: the rank of the first process on this machine.
+        result_file: where to write the result as JSON, besides the run directory.
+        resume: a run directory to resume with its own settings; ``config_dict`` may change ``epochs``, ``stopping_step`` and
+            settings without an effect on the result, such as ``show_progress``.
 
     Returns:
-        RecBole's ``best_valid_score, valid_score_bigger, best_valid_result, test_result``, and what ``result.json`` holds.
-        With ``train_on: all`` nothing is validated or tested and both results are empty.
+        RecBole's ``best_valid_score, valid_score_bigger, best_valid_result, test_result`` and the other contents of
+        ``result.json``. With ``train_on: all`` nothing is validated or tested, and both results are empty. With several
+        processes on several machines, each machine returns the result of its first process.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM came during training; the message says how to go on.
-        ValueError, FileNotFoundError: settings, data or a run directory that will not do; one line says why.
+        Interrupted: SIGINT or SIGTERM was received during training; the message says how to resume.
+        MissingFileError: the data, a config file or the run directory does not exist.
+        UserError: a setting, the data or the run directory cannot be used.
     """
     if nproc < 1:
         raise UserError(f"nproc must be at least 1, it is {nproc}")
     config_dict = dict(config_dict or {})
     if resume is not None:
-        model, dataset, config_dict = _continued(resume, model, dataset, config_file_list, config_dict)
+        model, dataset, config_dict = _settings_to_resume(resume, model, dataset, config_file_list, config_dict)
         config_file_list = None
-    rest = (saved, result_file, resume)
+    if result_file:
+        check_writable(result_file, "--result_file")
+    options = RunOptions(saved, result_file, resume)
+    run_process = partial(_run_process, model, dataset, config_file_list, options)
     if torch.distributed.is_torchelastic_launched():
-        return _run_here(model, dataset, config_file_list, {**config_dict, **_torchrun()}, *rest)
+        return run_process({**config_dict, **torchrun_settings()})
     if nproc == 1 and world_size <= 0:
-        return _run_here(model, dataset, config_file_list, config_dict, *rest)
-    processes = {"nproc": nproc, "ip": ip, "port": port, "offset": group_offset}
-    processes["world_size"] = world_size if world_size > 0 else nproc
-    return _run_ranks(nproc, (model, dataset, config_file_list, {**config_dict, **processes}, rest))
+        return run_process(config_dict)
+    process_settings = {
+        "nproc": nproc,
+        "world_size": world_size if world_size > 0 else nproc,
+        "ip": ip,
+        "port": port,
+        "offset": group_offset,
+    }
+    return spawn_ranks(run_process, nproc, {**config_dict, **process_settings})
 
 
-MAY_CHANGE = {"epochs", "stopping_step"}
-"""Settings that only decide how long a run goes on."""
+def build(config: Config, before_split: Callable[[SequentialDataset], None] | None = None) -> Experiment:
+    """Build dataset, loaders and model in RecBole's order.
+
+    The order decides the numbers: seed, dataset, loaders, seed again, model. It is the order of ``recbole.quick_start``, so the
+    random generators are drawn from as there, and RecBole's models give the same metrics here as there. The second seed differs
+    by process, and makes the initial weights independent of what reading the data drew. The loaders come before the model also
+    because the transform that they construct for BERT4Rec sets the mask settings that its model reads.
+
+    Args:
+        config: the settings.
+        before_split: called with the dataset before it is split into the loaders.
+
+    Raises:
+        MissingFileError: the data do not exist.
+        UserError: the data cannot be used with these settings.
+    """
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = create_dataset(config)
+    if before_split is not None:
+        before_split(dataset)
+    train, valid, test = data_preparation(config, dataset)
+    init_seed(config["seed"] + process_rank(config), config["reproducibility"])
+    model = config.model_class(config, train.dataset).to(config["device"])
+    return Experiment(dataset, train, valid, test, model)
 
 
-def _continued(directory, model, dataset, config_file_list, config_dict):
-    """The settings of a run that goes on; ValueError when others are asked for."""
-    kept = checkpoint.read_settings(directory)
-    own_model, own_dataset = kept.pop("model"), kept.pop("dataset")
-    asked = {**config_dict, **({"config_files": config_file_list} if config_file_list else {})}
-    fixed = [key for key in asked if key not in MAY_CHANGE | NOT_IN_HASH or key == "seed"]
+def load_run(directory, model=None, config_dict=None):
+    """Rebuild a saved run.
+
+    Users and items have the ids they had in training, even if the data have changed since, see :func:`.renumber_like_run`.
+
+    Args:
+        directory: a run directory.
+        model: the model class, if it has no registered name.
+        config_dict: settings of :data:`CHANGEABLE_AFTER_TRAINING` to change, such as the device.
+
+    Returns:
+        ``config, model, dataset, train, valid, test``: the model in evaluation mode with the weights of its best epoch, and the
+        three loaders.
+
+    Raises:
+        MissingFileError: the run directory, one of its files or the data do not exist.
+        UserError: a setting cannot change, or a file is damaged or belongs to another model.
+    """
+    settings = read_settings(directory)
+    name, dataset_name = settings.pop("model"), settings.pop("dataset")
+    config_dict = config_dict or {}
+    fixed = sorted(set(config_dict) - CHANGEABLE_AFTER_TRAINING)
     if fixed:
-        allowed = " and ".join(sorted(MAY_CHANGE))
-        raise UserError(f"{directory} goes on with its own settings: {allowed} can change, {fixed[0]} cannot")
+        raise UserError(f"{directory} is a trained run: {', '.join(fixed)} cannot change any more; train a new run")
+    config = Config(model or get_model(name), dataset_name, config_dict={**settings, **config_dict})
+
+    def renumber(dataset):
+        renumber_like_run(dataset, directory, sha256(*atomic_files(config)))
+
+    built = build(config, before_split=renumber)
+    checkpoint.load_weights(built.model, Path(directory) / WEIGHTS_FILE)
+    return config, built.model.eval(), built.dataset, built.train, built.valid, built.test
+
+
+def _settings_to_resume(directory, model, dataset, config_file_list, config_dict):
+    """Return model, dataset and settings of a run to resume, with the changes that are allowed.
+
+    Raises:
+        UserError: another model, dataset or setting is asked for.
+    """
+    settings = read_settings(directory)
+    own_model, own_dataset = settings.pop("model"), settings.pop("dataset")
+    # The seed is not in the hash, but it does decide the result
+    changeable = (CHANGEABLE_ON_RESUME | NOT_IN_HASH) - {"seed"}
+    fixed = [key for key in config_dict if key not in changeable]
+    if config_file_list:
+        fixed.append("config_files")
+    if fixed:
+        allowed = " and ".join(sorted(CHANGEABLE_ON_RESUME))
+        raise UserError(f"{directory} is resumed with its own settings: {allowed} can change, {fixed[0]} cannot")
     for given, own in ((model, own_model), (dataset, own_dataset)):
         if isinstance(given, str) and given != own:
             raise UserError(f"{directory} is a run of {own_model} on {own_dataset}, not of {given}")
-    return model or own_model, own_dataset, {**kept, **config_dict}
+    return model or own_model, own_dataset, {**settings, **config_dict}
 
 
-def _torchrun() -> dict:
-    """The settings of this process under ``torchrun``, from the environment it sets."""
-    rank, local_rank, processes = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
-    return {"local_rank": local_rank, "offset": rank - local_rank, "world_size": processes, "nproc": processes}
-
-
-def _run_ranks(nproc: int, arguments: tuple) -> dict:
-    """Start ``nproc`` processes and return what the first of all ranks returns, or raise the clearest of their errors."""
-    queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
-    ranks = torch.multiprocessing.spawn(_run_rank, args=(*arguments, queue), nprocs=nproc, join=False)
-    outcomes, failure = [], None
-    try:
-        while not ranks.join(timeout=1):
-            outcomes += _waiting_in(queue)  # a long history would fill the pipe and hold its sender up
-    except (KeyboardInterrupt, ProcessRaisedException, ProcessExitedException) as error:
-        failure = error
-        for process in ranks.processes:
-            process.join(LAST_WORDS)
-            process.kill()
-    outcomes += _waiting_in(queue)
-    if error := next((outcome for outcome in outcomes if isinstance(outcome, BaseException)), failure):
-        raise error from None
-    return outcomes[0] if outcomes else {}
-
-
-LAST_WORDS = 30
-"""Seconds that processes have to end after an interruption, before they are killed: one may wait for another that ended."""
-
-
-def _waiting_in(queue) -> list:
-    found = []
-    while not queue.empty():
-        found.append(queue.get())
-    return found
-
-
-def _run_rank(local_rank, model, dataset, config_file_list, config_dict, rest, queue):
-    try:
-        result = _run_here(model, dataset, config_file_list, {**config_dict, "local_rank": local_rank}, *rest)
-    except UserError as error:
-        queue.put(type(error)(str(error)))
-        raise
-    except Interrupted as stopped:
-        if local_rank == 0:
-            queue.put(stopped)
-        raise
-    if local_rank == 0:
-        queue.put(result)
-
-
-def _run_here(model, dataset, config_file_list, config_dict, saved, result_file, resume) -> dict:
-    if result_file:
-        check_writable(result_file, "--result_file")
+def _run_process(model, dataset, config_file_list, options: RunOptions, config_dict: dict) -> dict:
+    """Do the part of this process in a run, and return the result."""
     config = Config(model, dataset, config_file_list, config_dict)
     try:
-        return _run(config, saved, result_file, resume)
+        return _run(config, options)
     finally:
-        if not config["single_spec"]:
+        if is_distributed(config):
             torch.distributed.destroy_process_group()
 
 
-def _run(config, saved, result_file, resume) -> dict:
-    init_seed(config["seed"], config["reproducibility"])
-    dataset = create_dataset(config)
-    # RecBole's own way of making this folder fails when two processes try
-    Path("log", config["model"]).mkdir(parents=True, exist_ok=True)
-    init_logger(config)
-    logger = getLogger()
-    logger.info(config)
-    logger.info(dataset)
-    loaders = data_preparation(config, dataset)
-    rank = 0 if config["single_spec"] else torch.distributed.get_rank()
-    init_seed(config["seed"] + rank, config["reproducibility"])
-    model = config.model_class(config, loaders[0].dataset).to(config["device"])
-    logger.info(model)
-    if config.model not in RECOMMENDERS:
-        # RecBole's hooks miss operations called without a module, so ours would be undercounted. Its own models are
-        # counted because the count draws from the generators: without it their numbers would not be RecBole's.
-        logger.info("FLOPs: %s", get_flops(model, dataset, config["device"], logger, construct_transform(config)))
-    trainer = Trainer(config, model)
-    if not config["single_spec"]:
-        each, processes = loaders[0].step, config["world_size"]
-        logger.info("%d processes: %d samples a step, %d in each", processes, each * processes, each)
+def _run(config: Config, options: RunOptions) -> dict:
+    built = build(config, before_split=partial(_start_log, config))
+    _log_model(config, built)
+    trainer = Trainer(config, built.model)
     try:
-        if resume is not None:
-            trainer.resume(resume)
-            if trainer.leads and saved:
-                checkpoint.write_settings(Path(resume), config)
-        result = _train_and_test(config, trainer, loaders, saved)
-        if trainer.leads:
-            _write_result(result, trainer, dataset, result_file, saved)
+        if options.resume is not None:
+            trainer.resume(options.resume)
+            if options.saved and is_main_process(config):
+                write_settings(Path(options.resume), config)
+        test_result = _train_and_test(trainer, built, options.saved)
+        result = _describe_result(config, trainer, test_result)
+        if is_main_process(config):
+            _write_result(result, trainer, built.dataset, options)
     finally:
         trainer.release()
     return result
 
 
-def _train_and_test(config, trainer: Trainer, loaders, saved: bool) -> dict:
-    train, valid, test = loaders
-    progress = config["show_progress"]
-    everything = config["train_on"] == "all"
-    best_score, best_valid = trainer.fit(train, None if everything else valid, saved=saved, show_progress=progress)
-    tested = {} if everything else trainer.evaluate(test, load_best_model=saved, show_progress=progress)
-    epochs = trainer.history
+def _start_log(config: Config, dataset: SequentialDataset) -> None:
+    """Open the log file, once the dataset is known to be readable, and log what is trained on what."""
+    # RecBole creates this folder too, but fails when two processes do so at the same time
+    Path("log", config["model"]).mkdir(parents=True, exist_ok=True)
+    init_logger(config)
+    getLogger().info(config)
+    getLogger().info(dataset)
+
+
+def _log_model(config: Config, built: Experiment) -> None:
+    """Log the model and what a step costs."""
+    logger = getLogger()
+    logger.info(built.model)
+    if config.model not in RECOMMENDERS:
+        # Counting draws from the random generators, so without it the numbers of RecBole's models would not be RecBole's.
+        # RecBole's counter misses operations that are no modules and would undercount our models, so theirs are not counted.
+        transform = construct_transform(config)
+        logger.info("FLOPs: %s", get_flops(built.model, built.dataset, config["device"], logger, transform))
+    if is_distributed(config):
+        each, processes = built.train.step, config["world_size"]
+        logger.info("%d processes: %d samples a step, %d in each", processes, each * processes, each)
+
+
+def _train_and_test(trainer: Trainer, built: Experiment, saved: bool) -> dict:
+    """Train the model and return its test metrics, none if it is trained on all data."""
+    show_progress = trainer.config["show_progress"]
+    if trainer.config["train_on"] == "all":
+        trainer.fit(built.train, None, saved=saved, show_progress=show_progress)
+        return {}
+    trainer.fit(built.train, built.valid, saved=saved, show_progress=show_progress)
+    return trainer.evaluate(built.test, load_best_model=saved, show_progress=show_progress) or {}
+
+
+def _describe_result(config: Config, trainer: Trainer, test_result: dict) -> dict:
+    """Return the contents of ``result.json``."""
+    valid_result = trainer.best_valid_result or {}
+    parameters = (parameter for parameter in trainer.model.parameters() if parameter.requires_grad)
     return {
         "model": config["model"],
         "dataset": config["dataset"],
         "variant": config["variant"],
         "seed": config["seed"],
-        "processes": 1 if config["single_spec"] else config["world_size"],
+        "processes": config["world_size"] if is_distributed(config) else 1,
         "config": config.settings,
         "config_hash": config.hash,
         "data_hash": trainer.data_hash,
-        "best_valid_score": float(best_score) if best_valid else None,
+        "best_valid_score": float(trainer.best_valid_score) if valid_result else None,
         "valid_score_bigger": config["valid_metric_bigger"],
-        "best_valid_result": {k: float(v) for k, v in (best_valid or {}).items()},
-        "test_result": {k: float(v) for k, v in (tested or {}).items()},
+        "best_valid_result": {name: float(value) for name, value in valid_result.items()},
+        "test_result": {name: float(value) for name, value in test_result.items()},
         "best_epoch": trainer.best_epoch,
-        "epochs": len(epochs),
-        "seconds_per_epoch": float(np.mean([entry["seconds"] for entry in epochs])),
+        "epochs": len(trainer.history),
+        "seconds_per_epoch": float(np.mean([entry["seconds"] for entry in trainer.history])),
         "users_per_second": trainer.users_per_second,
         "peak_memory": measure_peak_memory(config["device"]),
-        "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "history": epochs,
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "history": trainer.history,
         "machine": describe_machine(config["device"]),
         "versions": list_versions(),
         "run_directory": str(trainer.run_directory) if trainer.run_directory else None,
     }
 
 
-def _write_result(result: dict, trainer: Trainer, dataset, result_file, saved: bool) -> None:
+def _write_result(result: dict, trainer: Trainer, dataset: SequentialDataset, options: RunOptions) -> None:
+    """Write the ranks of the test targets, then ``result.json``, which marks the run as finished."""
     text = json.dumps(result, indent=2, default=str) + "\n"
-    if saved:
+    if options.saved:
         ranks = trainer.eval_collector.ranks()
         if len(ranks["rank"]):
-            _write_ranks(trainer.run_directory / "test_ranks.parquet", ranks, dataset)
-        write_text(trainer.run_directory / checkpoint.RESULT, text)
-    if result_file:
-        write_text(result_file, text)
+            _write_ranks(trainer.run_directory / RANKS_FILE, ranks, dataset)
+        write_text(trainer.run_directory / RESULT_FILE, text)
+    if options.result_file:
+        write_text(options.result_file, text)
 
 
-def _write_ranks(file: Path, ranks: dict, dataset) -> None:
+def _write_ranks(file: Path, ranks: dict[str, np.ndarray], dataset: SequentialDataset) -> None:
+    """Write the rank of every test target as Parquet, with the dataset's own user and item ids."""
     import pyarrow
     import pyarrow.parquet
 
-    table = {
+    columns = {
         "user": dataset.id2token(dataset.uid_field, ranks["user"]).astype(str),
         "item": dataset.id2token(dataset.iid_field, ranks["item"]).astype(str),
         "rank": ranks["rank"],
         "history": ranks["history"],
     }
-    write_atomically(file, lambda temporary: pyarrow.parquet.write_table(pyarrow.table(table), temporary))
-
-
-AFTERWARDS = {
-    *NOT_IN_HASH,
-    *("user_inter_num_interval", "item_inter_num_interval", "val_interval", "exact_time_order", "encoding"),
-    *("eval_args", "eval_batch_size", "metrics", "topk", "valid_metric", "metric_decimal_place", "train_batch_size"),
-}
-"""Settings a trained model can be looked at with: what it is shown and how it is scored, nothing that makes it another model."""
-
-
-def load_run(directory, model=None, config_dict=None):
-    """Rebuild a saved run: ``config, model, dataset, train, valid, test``, the model with its best weights, in eval mode.
-
-    Users and items have the ids of the training, also when the data have changed since: see :func:`.renumber_like_run`.
-
-    Args:
-        directory: a run directory. model: the class, when the run was made with one that has no registered name.
-        config_dict: settings to change, of :data:`AFTERWARDS`, such as the device.
-
-    Raises ValueError or FileNotFoundError when a setting cannot change, or a file is missing, damaged or of another model.
-    """
-    settings = checkpoint.read_settings(directory)
-    name, dataset_name = settings.pop("model"), settings.pop("dataset")
-    if fixed := sorted(set(config_dict or {}) - AFTERWARDS):
-        raise UserError(f"{directory} is a trained run: {', '.join(fixed)} cannot change any more; train a new run")
-    config = Config(model or get_model(name), dataset_name, config_dict={**settings, **(config_dict or {})})
-    init_seed(config["seed"], config["reproducibility"])
-    dataset = create_dataset(config)
-    renumber_like_run(dataset, directory, sha256(*atomic_files(config)))
-    train, valid, test = data_preparation(config, dataset)
-    init_seed(config["seed"], config["reproducibility"])
-    built = config.model_class(config, train.dataset).to(config["device"])
-    checkpoint.load_weights(built, Path(directory) / checkpoint.WEIGHTS)
-    return config, built.eval(), dataset, train, valid, test
+    table = pyarrow.table(columns)
+    write_atomically(file, lambda temporary: pyarrow.parquet.write_table(table, temporary))

@@ -1,4 +1,4 @@
-"""Training and evaluation, and the run directory that holds their results."""
+"""Training and evaluation, the processes that do them, and the run directory that holds the results."""
 
 from recbole_echomamba.training.trainer import Trainer
 

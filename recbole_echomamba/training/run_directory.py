@@ -1,46 +1,201 @@
-"""The runs kept under a folder: those with a result, and those that can be gone on with."""
+"""Create, lock and read run directories, and find the run that a set of settings needs.
+
+A run directory holds readable settings (``config.yaml``), the weights of the best epoch (``model.safetensors``), the state of
+training after the last epoch (``training_state.pt``), the ids of users and items (``vocabulary.parquet``), and once the run is
+finished its result (``result.json``) and the rank of every test target (``test_ranks.parquet``). Nothing is pickled.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+from filelock import FileLock, Timeout
+
 from recbole_echomamba.config.config import NOT_IN_HASH, Config
-from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.training import checkpoint
+from recbole_echomamba.system.errors import MissingFileError, UserError
+from recbole_echomamba.system.files import write_text
+from recbole_echomamba.training.checkpoint import load_state
+
+CONFIG_FILE = "config.yaml"
+WEIGHTS_FILE = "model.safetensors"
+STATE_FILE = "training_state.pt"
+RESULT_FILE = "result.json"
+RANKS_FILE = "test_ranks.parquet"
+LOCK_FILE = ".lock"
+
+MAX_SAME_NAME = 99
+"""How many run directories may be created with the same settings and seed within one second."""
 
 
-def finished(folder: Path) -> dict[tuple[str, str, int], dict]:
-    """The results under a folder by ``config_hash, data_hash, seed``; of equal ones the latest.
+def new_run_directory(config: Config) -> Path:
+    """Create a run directory, named after model, dataset, time, seed and settings, and write its settings.
 
-    Raises ValueError naming a ``result.json`` that is damaged.
+    Args:
+        config: the settings of the run; ``checkpoint_dir`` names the folder to create the directory in.
+
+    Returns:
+        The directory, which did not exist before.
     """
-    found = {}
-    for file in sorted(folder.glob(f"*/{checkpoint.RESULT}")):
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    name = f"{config['model']}-{config['dataset']}-{stamp}-s{config['seed']}-{config.hash}"
+    for attempt in range(1, MAX_SAME_NAME + 1):
+        directory = Path(config["checkpoint_dir"]) / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        write_settings(directory, config)
+        return directory
+    raise FileExistsError(f"{directory} and {MAX_SAME_NAME - 1} like it exist already")
+
+
+def lock_run_directory(directory: Path | str) -> FileLock:
+    """Reserve a run directory for this process until the lock is released or the process ends.
+
+    Raises:
+        UserError: another process has locked it.
+    """
+    lock = FileLock(Path(directory) / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{directory} is in use by another process; wait for it or stop it") from None
+    return lock
+
+
+def plain_settings(config: Config) -> dict:
+    """Return the settings that rebuild ``config``, as types that YAML can hold."""
+    # An absolute path, so that the run can be read from any working directory
+    data_path = str(Path(config.settings["data_path"]).resolve())
+    return _plain({"model": config["model"], "dataset": config["dataset"], **config.settings, "data_path": data_path})
+
+
+def write_settings(directory: Path, config: Config) -> None:
+    """Write ``config.yaml`` into a run directory."""
+    write_text(directory / CONFIG_FILE, yaml.safe_dump(plain_settings(config), sort_keys=False))
+
+
+def read_settings(directory: Path | str) -> dict:
+    """Read ``config.yaml`` of a run directory.
+
+    Returns:
+        The settings of the run, ``model`` and ``dataset`` among them.
+
+    Raises:
+        MissingFileError: it is not a run directory.
+        UserError: the file is damaged.
+    """
+    file = Path(directory) / CONFIG_FILE
+    if not file.is_file():
+        raise MissingFileError(f"{directory} is not a run directory: it holds no {CONFIG_FILE}")
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        settings = None
+    if not isinstance(settings, dict) or not {"model", "dataset"} <= set(settings):
+        raise UserError(f"{file} is damaged: it does not hold the settings of a run; restore it or start a new run")
+    return settings
+
+
+def find_finished(folder: Path) -> dict[tuple[str, str, int], dict]:
+    """Find the results of all finished runs in a folder.
+
+    Args:
+        folder: the folder that holds the run directories; it need not exist.
+
+    Returns:
+        The contents of each ``result.json`` with its ``run_directory`` as it is now, by ``(config_hash, data_hash, seed)``; the
+        latest of several runs with the same key.
+
+    Raises:
+        UserError: a ``result.json`` is damaged.
+    """
+    results = {}
+    for file in sorted(folder.glob(f"*/{RESULT_FILE}")):
         try:
             result = json.loads(file.read_text(encoding="utf-8"))
             key = (result["config_hash"], result["data_hash"], result["seed"])
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} is damaged ({error}); remove its folder to do the run again") from None
-        found[key] = {**result, "run_directory": str(file.parent)}
-    return found
+            raise UserError(f"{file} is damaged ({error}); remove its folder to repeat the run") from None
+        results[key] = {**result, "run_directory": str(file.parent)}
+    return results
 
 
-def unfinished(folder: Path, config: Config, data_hash: str, seed: int) -> Path | None:
-    """The latest run directory without a result that has the settings of ``config``, these data and this seed."""
-    wanted = _computed(checkpoint.settings_of(config))
+def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> Path | None:
+    """Find the latest interrupted run with the same settings, data and seed.
+
+    A run directory whose settings or training state are missing or damaged is passed over.
+
+    Args:
+        folder: the folder that holds the run directories; it need not exist.
+        config: the settings of the run, except for the seed.
+        data_hash: the SHA-256 of the atomic files.
+        seed: the seed of the run.
+
+    Returns:
+        The run directory, or ``None``.
+    """
+    wanted = _hashed_settings(plain_settings(config))
     for directory in sorted(folder.glob(f"{config['model']}-{config['dataset']}-*"), reverse=True):
-        if (directory / checkpoint.RESULT).exists():
+        if (directory / RESULT_FILE).exists():
             continue
-        with contextlib.suppress(ValueError, FileNotFoundError):  # what is damaged or was never written is begun anew
-            settings = checkpoint.read_settings(directory)
-            if settings.get("seed") != seed or _computed(settings) != wanted:
+        with contextlib.suppress(UserError):
+            settings = read_settings(directory)
+            if settings.get("seed") != seed or _hashed_settings(settings) != wanted:
                 continue
-            if checkpoint.load_state(directory / checkpoint.STATE, "cpu")["data_hash"] == data_hash:
+            state = load_state(directory / STATE_FILE, "cpu")
+            if isinstance(state, dict) and state.get("data_hash") == data_hash:
                 return directory
     return None
 
 
-def _computed(settings: dict) -> dict:
+def reuse_or_resume(
+    folder: Path, config: Config, data_hash: str, seed: int, run: Callable[..., object], new_run: dict
+) -> dict:
+    """Reuse a finished run, resume an interrupted one, or start a new one.
+
+    Args:
+        folder: the folder that holds the run directories.
+        config: the settings of the run, except for the seed.
+        data_hash: the SHA-256 of the atomic files.
+        seed: the seed of the run.
+        run: trains a run and leaves its result in ``folder``; called with ``resume=DIRECTORY`` or with ``new_run``.
+        new_run: the keyword arguments that start a new run with these settings.
+
+    Returns:
+        The contents of ``result.json``.
+
+    Raises:
+        UserError: a ``result.json`` in ``folder`` is damaged.
+    """
+    key = (config.hash, data_hash, seed)
+    result = find_finished(folder).get(key)
+    if result is not None:
+        return result
+    resumable = find_resumable(folder, config, data_hash, seed)
+    if resumable is not None:
+        run(resume=resumable)
+    else:
+        run(**new_run)
+    return find_finished(folder)[key]
+
+
+def _hashed_settings(settings: dict) -> dict:
+    """Return the settings that decide the result, without the seed."""
     return {key: value for key, value in settings.items() if key not in NOT_IN_HASH}
+
+
+def _plain(value):
+    """Turn a setting into types that YAML can hold."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(each) for each in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
