@@ -1,8 +1,8 @@
-"""Recommend from a run directory: ``python recommend.py --run=DIR --all --topk=10 --out=top.csv``."""
+"""Write recommendations from a run directory: ``python recommend.py --run=RUN --all --topk=10 --out=top.csv``."""
 
 import sys
 
-from recbole_echomamba.__main__ import main
+from recbole_echomamba.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["recommend", *sys.argv[1:]]))
+    sys.exit(main(["recommend", *sys.argv[1:]], prog="python recommend.py"))

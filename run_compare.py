@@ -2,7 +2,7 @@
 
 import sys
 
-from recbole_echomamba.__main__ import main
+from recbole_echomamba.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["compare", *sys.argv[1:]]))
+    sys.exit(main(["compare", *sys.argv[1:]], prog="python run_compare.py"))

@@ -1,4 +1,4 @@
-"""The command line as people meet it: exit codes, one clear line, files."""
+"""The command line as its users see it: help, exit codes, error messages and files."""
 
 import json
 import subprocess
@@ -7,15 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from recbole_echomamba.__main__ import main, settings_from
+from recbole_echomamba.cli import build_parser, main, parse_settings
+from recbole_echomamba.commands import COMMANDS
+from recbole_echomamba.system.errors import MissingFileError, UserError
 from tests.conftest import SMALL, write_inter
 
 ROOT = Path(__file__).parent.parent
+SCRIPTS = {
+    "run_recbole.py": "run",
+    "run_compare.py": "compare",
+    "run_hyper.py": "tune",
+    "recommend.py": "recommend",
+}
 
 
-def door(*arguments):
-    command = [sys.executable, str(ROOT / "run_recbole.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+def execute(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300)
 
 
 def flags(settings):
@@ -23,20 +30,18 @@ def flags(settings):
 
 
 def test_run_recbole_trains_prints_a_table_and_writes_the_result(settings):
-    done = door("--model=EchoMamba4Rec", "--dataset=cycle", "--result_file=r.json", *flags(settings))
+    script = str(ROOT / "run_recbole.py")
+    done = execute(script, "--model=EchoMamba4Rec", "--dataset=cycle", "--result_file=r.json", *flags(settings))
     assert done.returncode == 0, done.stderr
     result = json.loads(Path("r.json").read_text())
+    lines = [line.split() for line in done.stdout.splitlines()]
     for metric, value in result["test_result"].items():
-        assert any(
-            line.split() == [metric, str(result["best_valid_result"][metric]), str(value)]
-            for line in done.stdout.splitlines()
-        )
+        assert [metric, str(result["best_valid_result"][metric]), str(value)] in lines
     assert result["run_directory"] in done.stdout
 
 
-def test_the_package_has_the_same_door(settings):
-    command = [sys.executable, "-m", "recbole_echomamba", "run", "-m", "Mamba4Rec", "-d", "cycle", *flags(settings)]
-    done = subprocess.run(command, capture_output=True, text=True)
+def test_the_package_can_be_executed_with_short_flags(settings):
+    done = execute("-m", "recbole_echomamba", "run", "-m", "Mamba4Rec", "-d", "cycle", *flags(settings))
     assert done.returncode == 0, done.stderr
     assert "ndcg@10" in done.stdout
 
@@ -66,10 +71,47 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(case, data_path, tmp_pa
     assert not (tmp_path / "saved").exists()
 
 
-def test_debug_shows_the_traceback(data_path):
-    done = door("--model=EchoMamba", "--dataset=cycle", f"--data_path={data_path}", "--debug")
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
+def test_debug_raises_the_error_with_its_traceback(data_path):
+    with pytest.raises(UserError, match="EchoMamba4Rec"):
+        main(["run", "--model=EchoMamba", "--dataset=cycle", f"--data_path={data_path}", "--debug"])
+
+
+@pytest.fixture
+def fail(monkeypatch):
+    """``fail(error)``: make the command ``run`` raise an error."""
+
+    def replace(error):
+        def run(*arguments, **settings):
+            raise error
+
+        monkeypatch.setattr("recbole_echomamba.experiment.run", run)
+
+    return replace
+
+
+def test_an_unexpected_error_is_shown_as_a_bug_with_the_way_to_its_traceback(fail, capsys):
+    fail(RuntimeError("sizes differ"))
+    assert main(["run"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "error: RuntimeError: sizes differ"
+    assert "This is a bug in recbole_echomamba" in second
+    assert "--debug" in second
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        main(["run", "--debug"])
+
+
+@pytest.mark.parametrize("kind", [UserError, MissingFileError])
+def test_an_error_that_the_user_can_mend_is_one_line(fail, capsys, kind):
+    fail(kind("there is no file a.txt"))
+    assert main(["run"]) == 1
+    assert capsys.readouterr().err == "error: there is no file a.txt\n"
+
+
+@pytest.mark.parametrize("message", ["", "interrupted after 3 epochs"])
+def test_an_interruption_is_one_line_and_exit_code_130(fail, capsys, message):
+    fail(KeyboardInterrupt(message))
+    assert main(["run"]) == 130
+    assert capsys.readouterr().err == (message or "interrupted") + "\n"
 
 
 def test_an_inter_file_without_timestamps_is_refused_with_its_name(tmp_path, capsys):
@@ -81,23 +123,140 @@ def test_an_inter_file_without_timestamps_is_refused_with_its_name(tmp_path, cap
     assert "timestamp:float" in message
 
 
-def test_a_value_may_hold_an_equals_sign():
-    assert settings_from(["--variant=a=b", "--topk=[5,10]"]) == {"variant": "a=b", "topk": "[5,10]"}
+def test_a_value_may_contain_an_equals_sign():
+    assert parse_settings(["--variant=a=b", "--topk=[5,10]"]) == {"variant": "a=b", "topk": "[5,10]"}
 
 
-def test_help_names_every_command_and_what_it_does(capsys):
+@pytest.mark.parametrize("argument", ["3", "--epochs", "--=3", "epochs=3"])
+def test_an_argument_that_is_no_setting_is_an_error_that_shows_the_form(argument):
+    with pytest.raises(UserError, match=f"cannot read the argument '{argument}'; write settings as --key=value"):
+        parse_settings([argument])
+
+
+def test_the_help_lists_every_command_with_its_summary(capsys):
     assert main(["--help"]) == 0
-    printed = capsys.readouterr().out
-    for line in (
-        "run        Train and test one model",
-        "compare    Run what has no result",
-        "inspect    Write the page",
-    ):
-        assert line in printed
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    for name, command in COMMANDS.items():
+        assert f"{name} {command.summary}" in lines
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_has_summary_groups_and_examples(name, capsys):
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: echomamba {name} ")
+    assert f"\n{COMMANDS[name].summary}\n" in text
+    assert "\nsettings:\n  --KEY=VALUE" in text
+    assert f"\nExamples:\n  echomamba {name} {COMMANDS[name].examples[0]}\n" in text
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_is_called_by_its_own_name_in_its_help(script):
+    done = execute(str(ROOT / script), "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: python {script} ")
+    assert COMMANDS[SCRIPTS[script]].summary in done.stdout
+    assert "echomamba run" not in done.stdout
+
+
+def test_help_does_not_wait_for_torch():
+    code = (
+        "import sys; from recbole_echomamba.__main__ import main; "
+        "codes = [main([*name, '--help']) for name in ([], ['run'], ['compare'], ['tune'], ['recommend'], ['inspect'])]; "
+        "assert codes == [0] * 6; "
+        "print('loaded:', [name for name in ('torch', 'recbole', 'numpy') if name in sys.modules])"
+    )
+    assert execute("-c", code).stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_the_version_is_that_of_the_package(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == "0.1.0\n"
 
 
-def test_without_a_command_the_usage_is_shown(capsys):
-    assert main([]) == 2
-    assert "usage: echomamba {run" in capsys.readouterr().err
+WRONG = {
+    "no command": ([], "the following arguments are required: COMMAND"),
+    "an unknown command": (["train"], "invalid choice: 'train'"),
+    "a missing argument": (["compare", "--dataset=cycle"], "the following arguments are required: --models"),
+    "no number": (["run", "--nproc=two"], "argument --nproc: invalid int value: 'two'"),
+    "an unknown choice": (["tune", "--tool=Optuna"], "argument --tool: invalid choice: 'Optuna'"),
+    "two kinds of users": (["recommend", "--run=r", "--out=o.csv", "--all", "--users=u"], "not allowed with"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_arguments_that_cannot_be_parsed_show_the_usage_and_exit_with_2(case, capsys):
+    arguments, message = WRONG[case]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("usage: echomamba ")
+    assert message in error.splitlines()[-1]
+
+
+DEFAULTS = {
+    "run": {
+        "model": None,
+        "dataset": None,
+        "config_files": None,
+        "nproc": 1,
+        "world_size": -1,
+        "ip": "localhost",
+        "port": "5678",
+        "group_offset": 0,
+        "result_file": None,
+        "resume": None,
+    },
+    "compare": {
+        "models": "m",
+        "dataset": "d",
+        "seeds": "2020",
+        "variant": [],
+        "config_files": None,
+        "out": None,
+        "latex": False,
+        "only_finished": False,
+    },
+    "tune": {
+        "model": None,
+        "dataset": None,
+        "config_files": None,
+        "params_file": None,
+        "output_file": None,
+        "display_file": None,
+        "tool": "Hyperopt",
+        "algo": "exhaustive",
+        "max_evals": 10,
+        "early_stop": 10,
+        "out": None,
+        "resume": False,
+        "ray_address": None,
+        "cpus_per_trial": 1,
+        "gpus_per_trial": 0,
+    },
+    "recommend": {
+        "run": "r",
+        "out": "o",
+        "topk": 10,
+        "users": None,
+        "all": True,
+        "history": None,
+        "items": None,
+        "exclude_seen": False,
+        "skip_unknown": False,
+        "titles": False,
+    },
+    "inspect": {"run": "r", "out": None},
+}
+REQUIRED = {
+    "compare": ["--models=m", "--dataset=d"],
+    "recommend": ["--run=r", "--out=o", "--all"],
+    "inspect": ["r"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_flags_and_their_defaults_stay_and_everything_else_is_a_setting(name):
+    arguments = [name, *REQUIRED.get(name, []), "--hidden_size=128", "--topks=[5, 10]"]
+    options, rest = build_parser().parse_known_args(arguments)
+    assert vars(options) == {**DEFAULTS[name], "execute": COMMANDS[name].execute, "debug": False}
+    assert parse_settings(rest) == {"hidden_size": "128", "topks": "[5, 10]"}

@@ -5,6 +5,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 import yaml
 
 import recbole_echomamba
@@ -16,6 +17,23 @@ def test_the_public_names_are_these():
     names = ["Config", "EchoMamba4Rec", "Mamba4Rec", "Trainer", "create_dataset", "data_preparation", "get_model"]
     assert recbole_echomamba.__all__ == [*names, "load_run", "recommend", "run"]
     assert all(hasattr(recbole_echomamba, name) for name in recbole_echomamba.__all__)
+
+
+def test_public_names_are_imported_on_first_use():
+    code = (
+        "import sys, recbole_echomamba as package; "
+        "assert 'torch' not in sys.modules; "
+        "assert set(package.__all__) <= set(dir(package)); "
+        "from recbole_echomamba import Config; "
+        "from recbole_echomamba.config.config import Config as defined; "
+        "assert Config is defined is package.Config"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'recbole_echomamba' has no attribute 'Trainr'"):
+        _ = recbole_echomamba.Trainr
 
 
 def test_data_preparation_needs_neither_torch_nor_recbole():

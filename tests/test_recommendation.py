@@ -1,14 +1,18 @@
+"""Recommendations follow from complete histories, in the dataset's own ids."""
+
 import csv
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from recbole_echomamba import load_run, recommend, run
-from recbole_echomamba.__main__ import main
-from recbole_echomamba.recommendation import Histories
+from recbole_echomamba.cli import main
+from recbole_echomamba.data.histories import Histories
+from recbole_echomamba.system.errors import MissingFileError, UserError
 from tests.conftest import HISTORY, ITEMS, SMALL, USERS
 
 MODELS = ["EchoMamba4Rec", "SASRec", "BERT4Rec", "GRU4Rec"]
@@ -16,16 +20,24 @@ MODELS = ["EchoMamba4Rec", "SASRec", "BERT4Rec", "GRU4Rec"]
 
 @pytest.fixture(scope="module")
 def trained(data_path, tmp_path_factory):
-    """``trained(model, train_on)``: a run directory of a model that has learnt to go round the circle."""
-    folder, kept = tmp_path_factory.mktemp("trained"), {}
+    """``trained(model, train_on)``: the run directory of a model that has learnt the order of the cycle, trained once."""
+    folder = tmp_path_factory.mktemp("trained")
+    directories = {}
 
     def train(model, train_on="train"):
-        if (model, train_on) not in kept:
-            settings = {**SMALL, "data_path": str(data_path), "checkpoint_dir": str(folder), "learning_rate": 0.02}
-            changed = {"epochs": 12 if model in ("SASRec", "BERT4Rec") else 6, "n_heads": 2, "embedding_size": 16}
-            made = run(model, "cycle", config_dict={**settings, **changed, "train_on": train_on})
-            kept[model, train_on] = made["run_directory"]
-        return kept[model, train_on]
+        if (model, train_on) not in directories:
+            settings = {
+                **SMALL,
+                "data_path": str(data_path),
+                "checkpoint_dir": str(folder),
+                "learning_rate": 0.02,
+                "epochs": 12 if model in ("SASRec", "BERT4Rec") else 6,
+                "n_heads": 2,
+                "embedding_size": 16,
+                "train_on": train_on,
+            }
+            directories[model, train_on] = run(model, "cycle", config_dict=settings)["run_directory"]
+        return directories[model, train_on]
 
     return train
 
@@ -36,7 +48,7 @@ def mamba(trained):
 
 
 def walk(user, steps=HISTORY):
-    """A user's items, oldest first: known from how the data set is made."""
+    """Return a user's items, oldest first, by how the dataset is made."""
     return [f"i{(user + step) % ITEMS}" for step in range(steps)]
 
 
@@ -44,29 +56,35 @@ def walk(user, steps=HISTORY):
 def test_what_follows_the_newest_item_is_recommended_first(trained, train_on):
     top = recommend(trained("EchoMamba4Rec", train_on=train_on), topk=1).set_index("user_id")["item_id"]
     assert len(top) == USERS
-    following = [top[f"u{user}"] == f"i{(user + HISTORY) % ITEMS}" for user in range(USERS)]
-    assert sum(following) == USERS  # without the newest item, the newest item itself would come first
+    # If the model did not read the newest item, it would recommend that item itself.
+    assert top.to_dict() == {f"u{user}": f"i{(user + HISTORY) % ITEMS}" for user in range(USERS)}
 
 
 def test_a_history_holds_every_item_in_order_and_the_window_the_last_ones(mamba):
     _, _, dataset, *_ = load_run(mamba)
     histories = Histories(dataset)
-    for names, window, (rows, items) in histories.batches(histories.users, 7):
-        lists = dataset.id2token("item_id", window["item_id_list"].numpy())
-        assert set(window["item_length"].tolist()) == {8}
-        for row, name in enumerate(names):
-            assert lists[row].tolist() == walk(int(name[1:]))[-8:]
-            assert window["timestamp_list"][row].tolist() == list(range(HISTORY - 7, HISTORY + 1))
-            assert dataset.id2token("item_id", items[rows == row].numpy()).tolist() == walk(int(name[1:]))
+    served = []
+    for batch in histories.iterate_batches(histories.users, 7):
+        lists = dataset.id2token("item_id", batch.window["item_id_list"].numpy())
+        assert set(batch.window["item_length"].tolist()) == {8}
+        for row, user_id in enumerate(batch.user_ids):
+            complete = walk(int(user_id[1:]))
+            seen = batch.seen_items[batch.seen_rows == row]
+            assert lists[row].tolist() == complete[-8:]
+            assert batch.window["timestamp_list"][row].tolist() == list(range(HISTORY - 7, HISTORY + 1))
+            assert dataset.id2token("item_id", seen.numpy()).tolist() == complete
+        served += batch.user_ids
+    assert sorted(served) == sorted(f"u{user}" for user in range(USERS))
 
 
 @pytest.mark.parametrize("length", [3, 5, 8])
 def test_a_history_shorter_than_the_window_is_padded_on_the_right(mamba, length):
     _, _, dataset, *_ = load_run(mamba)
-    window, _ = Histories(dataset).unseen([dataset.field2token_id["item_id"][item] for item in walk(4, length)])
+    items = np.array([dataset.field2token_id["item_id"][item] for item in walk(4, length)])
+    window = Histories(dataset).build_batch(items).window
     assert window["item_length"].tolist() == [length]
-    row = dataset.id2token("item_id", window["item_id_list"][0].numpy()).tolist()
-    assert row == walk(4, length) + ["[PAD]"] * (8 - length)
+    padded = dataset.id2token("item_id", window["item_id_list"][0].numpy()).tolist()
+    assert padded == walk(4, length) + ["[PAD]"] * (8 - length)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -100,28 +118,49 @@ def test_only_candidates_are_recommended(mamba):
 
 
 @pytest.mark.parametrize("asked", ["users", "items", "history"])
-def test_unknown_ids_are_named_or_skipped_and_listed(mamba, asked, caplog):
+def test_unknown_ids_are_an_error_or_left_out_with_a_warning(mamba, asked, caplog):
     known = ["u1"] if asked == "users" else ["i1"]
-    with pytest.raises(ValueError, match=r"nobody, nothing.*--skip-unknown"):
+    kind = "users" if asked == "users" else "items"
+    with pytest.raises(UserError, match=rf"unknown {kind} nobody, nothing: .*--skip-unknown leaves them out"):
         recommend(mamba, **{asked: [*known, "nobody", "nothing"]})
-    table = recommend(mamba, **{asked: [*known, "nobody"]}, skip_unknown=True)
-    assert len(table)
-    assert "nobody" in caplog.text
+    skipped = recommend(mamba, **{asked: [*known, "nobody"]}, skip_unknown=True)
+    assert f"left out unknown {kind} nobody" in caplog.text
+    pd.testing.assert_frame_equal(skipped, recommend(mamba, **{asked: known}))
+
+
+def test_a_long_list_of_unknown_ids_is_cut(mamba):
+    with pytest.raises(UserError, match=r"unknown users x0, .*, x9 and 3 more: dataset cycle has fewer than two"):
+        recommend(mamba, users=[f"x{number}" for number in range(13)])
 
 
 def test_the_padding_token_is_no_item(mamba):
-    with pytest.raises(ValueError, match=r"\[PAD\]"):
+    with pytest.raises(UserError, match=r"unknown items \[PAD\]: they are not in dataset cycle"):
         recommend(mamba, history=["i1", "[PAD]"])
 
 
-NOTHING = [{"users": []}, {"history": []}, {"items": []}, {"topk": 0}, {"users": "u1"}, {"items": "i1"}]
-NOTHING += [{"history": [f"i{n}" for n in range(ITEMS)], "exclude_seen": True}]
+IMPOSSIBLE = {
+    "no users": ({"users": []}, "there is no user to recommend to"),
+    "an empty history": ({"history": []}, "the history holds no known item"),
+    "no items": ({"items": []}, "there is no item to recommend"),
+    "topk of zero": ({"topk": 0}, "topk must be at least 1, it is 0"),
+    "users as a text": ({"users": "u1"}, "users must be a list of ids, not the text 'u1'"),
+    "items as a text": ({"items": "i1"}, "items must be a list of ids, not the text 'i1'"),
+    "everything seen": ({"history": walk(0, ITEMS), "exclude_seen": True}, "no item is left to recommend"),
+}
 
 
-@pytest.mark.parametrize("asked", NOTHING)
-def test_nothing_to_do_is_an_error(mamba, asked):
-    with pytest.raises(ValueError, match=r"no user|no known item|at least 1|list of ids|no item left"):
-        recommend(mamba, **asked)
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_a_request_that_leaves_nothing_to_recommend_is_an_error(mamba, case):
+    arguments, message = IMPOSSIBLE[case]
+    with pytest.raises(UserError, match=message):
+        recommend(mamba, **arguments)
+
+
+def test_users_who_have_seen_everything_allowed_are_counted(mamba, caplog):
+    table = recommend(mamba, items=["i0"], exclude_seen=True)
+    unseen_by = {f"u{user}" for user in range(USERS) if "i0" not in walk(user)}
+    assert set(table["user_id"]) == unseen_by
+    assert f"{USERS - len(unseen_by)} users get no recommendations" in caplog.text
 
 
 def read(file):
@@ -134,45 +173,54 @@ def read(file):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_the_door_writes_each_format_for_the_users_of_a_file(mamba, tmp_path, capsys, ending):
-    (tmp_path / "users").write_text("u7\nu3\n\n", encoding="utf-8-sig")  # as Notepad and Excel write it
+def test_the_command_writes_each_format_for_the_users_of_a_file(mamba, tmp_path, capsys, ending):
+    # Notepad and Excel write a byte order mark.
+    (tmp_path / "users").write_text("u7\nu3\n\n", encoding="utf-8-sig")
     out = tmp_path / f"top.{ending}"
     assert main(["recommend", f"--run={mamba}", f"--users={tmp_path / 'users'}", "--topk=2", f"--out={out}"]) == 0
     rows = read(out)
     assert [(row["user_id"], row["rank"]) for row in rows] == [("u7", 1), ("u7", 2), ("u3", 1), ("u3", 2)]
     assert rows[0]["item_id"] == f"i{(7 + HISTORY) % ITEMS}"
-    assert "4 recommendations to 2 users" in capsys.readouterr().out
+    assert f"wrote 4 recommendations for 2 users to {out}" in capsys.readouterr().out
 
 
 def test_titles_come_from_the_item_file_as_they_are_written_there(mamba, data_path, tmp_path):
     shutil.copytree(data_path / "cycle", tmp_path / "cycle")
-    titles = {f"i{n}": f'"Title, {n}' for n in range(ITEMS)}  # a quote that is never closed
+    # Each title starts with a quote that is never closed.
+    titles = {f"i{n}": f'"Title, {n}' for n in range(ITEMS)}
     lines = ["item_id:token\tmovie_title:token_seq", *("\t".join(pair) for pair in titles.items())]
     (tmp_path / "cycle" / "cycle.item").write_text("\n".join(lines) + "\n")
     table = recommend(mamba, users=["u1"], titles=True, config_dict={"data_path": str(tmp_path)})
     assert table["title"].tolist() == [titles[item] for item in table["item_id"]]
-    with pytest.raises(FileNotFoundError, match=r"no titles.*cycle\.item"):
+    with pytest.raises(MissingFileError, match=r"there are no titles: .*cycle\.item does not exist"):
         recommend(mamba, users=["u1"], titles=True)
 
 
+def test_an_item_file_without_titles_is_refused_with_its_columns(mamba, data_path, tmp_path):
+    shutil.copytree(data_path / "cycle", tmp_path / "cycle")
+    (tmp_path / "cycle" / "cycle.item").write_text("item_id:token\tprice:float\ni1\t3\n")
+    with pytest.raises(UserError, match=r"cycle\.item, line 1: the columns are item_id, price; add item_id and one"):
+        recommend(mamba, users=["u1"], titles=True, config_dict={"data_path": str(tmp_path)})
+
+
 BAD = {
-    "format": (["--all", "--out=top.txt"], "top.txt"),
-    "folder": (["--all", "--out=gone/top.csv"], "gone"),
-    "users": (["--users=gone", "--out=top.csv"], "no file gone"),
+    "an unknown format": (["--all", "--out=top.txt"], "cannot tell the format of top.txt"),
+    "a missing folder": (["--all", "--out=gone/top.csv"], "there is no folder"),
+    "a missing file of users": (["--users=gone", "--out=top.csv"], "there is no file gone"),
     "an unset variable": (["--users=", "--out=top.csv"], "cannot be read"),
     "users that are a folder": (["--users=/", "--out=top.csv"], "/ cannot be read"),
-    "out that is a folder": (["--all", "--out=folder.csv"], "is a folder"),
-    "another model": (["--all", "--out=top.csv", "--hidden_size=8"], "hidden_size cannot change"),
-    "unknown": (["--history=i1 i99", "--out=top.csv"], "i99"),
+    "out that is a folder": (["--all", "--out=folder.csv"], "folder.csv is a folder"),
+    "a setting of the model": (["--all", "--out=top.csv", "--hidden_size=8"], "hidden_size"),
+    "an unknown item": (["--history=i1 i99", "--out=top.csv"], "unknown items i99"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_writes_nothing(mamba, capsys, case):
-    arguments, word = BAD[case]
-    Path("folder.csv").mkdir(exist_ok=True)
+    arguments, words = BAD[case]
+    Path("folder.csv").mkdir()
     assert main(["recommend", f"--run={mamba}", *arguments]) == 1
-    message = capsys.readouterr().err
-    assert word in message.splitlines()[-1]
-    assert message.splitlines()[-1].startswith("error: ")
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line.startswith("error: ")
+    assert words in last_line
     assert not Path("top.csv").exists()

@@ -1,0 +1,143 @@
+"""Read the complete history of every user, for recommendations of what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_echomamba.system.errors import UserError
+
+HISTORY_USER_ID = "history"
+"""The ``user_id`` of a history that belongs to no user of the dataset."""
+
+
+@dataclass
+class HistoryBatch:
+    """The histories of B users.
+
+    Attributes:
+        user_ids: The users' own ids, B of them.
+        window: What the model reads: the last L interactions of each history, in RecBole's columns.
+        seen_rows, seen_items: Row in the batch and internal item id of every interaction of the complete histories, ``[N]``.
+    """
+
+    user_ids: list[str]
+    window: Interaction
+    seen_rows: Tensor
+    seen_items: Tensor
+
+
+class Histories:
+    """The complete histories of a dataset's users.
+
+    After :func:`.data_preparation` a dataset has one row for every interaction but the first of each user: the interaction as
+    the target, with those before it as the history. The complete history of a user is therefore their last row with its
+    target appended.
+
+    Args:
+        dataset: A dataset after :func:`.data_preparation`, such as that of :func:`.load_run`.
+
+    Attributes:
+        users: Internal ids of the users with two interactions or more, ascending, ``[U]``.
+        internal_ids: The internal id of each of these users by the user's own id.
+    """
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+        user_of_row = dataset.inter_feat[dataset.uid_field].numpy()
+        # The rows of a dataset are in the order of time, and a stable sort by user keeps that order within each user.
+        self._order = np.argsort(user_of_row, kind="stable")
+        self.users, self._starts, self._counts = np.unique(
+            user_of_row[self._order], return_index=True, return_counts=True
+        )
+        own_ids = dataset.id2token(dataset.uid_field, self.users)
+        self.internal_ids = dict(zip(own_ids, self.users, strict=True))
+        self._targets = dataset.inter_feat[dataset.iid_field]
+        self._list_suffix = dataset.config["LIST_SUFFIX"]
+        self._item_list_field = dataset.iid_field + self._list_suffix
+
+    def iterate_batches(self, users: np.ndarray, batch_size: int) -> Iterator[HistoryBatch]:
+        """Yield the complete histories of up to ``batch_size`` users at a time.
+
+        Args:
+            users: Internal ids of users from :attr:`users`.
+            batch_size: Number of users in a batch.
+        """
+        for start in range(0, len(users), batch_size):
+            yield self._read_batch(users[start : start + batch_size])
+
+    def build_batch(self, items: np.ndarray) -> HistoryBatch:
+        """Return a batch of one history that belongs to no user.
+
+        Args:
+            items: Internal item ids, oldest first.
+
+        Raises:
+            UserError: There is no item.
+        """
+        if not len(items):
+            raise UserError("the history holds no known item; name at least one item of the dataset")
+        # Any row of the dataset has the columns the model reads; set them to zero and fill in the items.
+        row = self.dataset[np.array([0])]
+        columns = {field: torch.zeros_like(column) for field, column in row.interaction.items()}
+        newest = torch.as_tensor(items[-self.dataset.max_item_list_len :])
+        columns[self._item_list_field][0, : len(newest)] = newest
+        columns[self.dataset.item_list_length_field][0] = len(newest)
+        return HistoryBatch(
+            user_ids=[HISTORY_USER_ID],
+            window=Interaction(columns),
+            seen_rows=torch.zeros(len(items), dtype=torch.long),
+            seen_items=torch.as_tensor(items),
+        )
+
+    def _read_batch(self, users: np.ndarray) -> HistoryBatch:
+        places = np.searchsorted(self.users, users)
+        starts, counts = self._starts[places], self._counts[places]
+        rows = [self._order[start : start + count] for start, count in zip(starts, counts, strict=True)]
+        last_rows = self.dataset[np.array([row[-1] for row in rows])]
+        seen_rows, seen_items = self._list_seen(rows)
+        return HistoryBatch(
+            user_ids=self.dataset.id2token(self.dataset.uid_field, users).astype(str).tolist(),
+            window=self._append_targets(last_rows),
+            seen_rows=seen_rows,
+            seen_items=seen_items,
+        )
+
+    def _append_targets(self, rows: Interaction) -> Interaction:
+        """Append the target of each row to its lists of past values, and drop the oldest value of a list that is full."""
+        length_field = self.dataset.item_list_length_field
+        lengths = rows[length_field]
+        row_numbers = torch.arange(len(lengths))
+        columns = dict(rows.interaction)
+        for field in rows.interaction:
+            list_field = field + self._list_suffix
+            if list_field not in columns:
+                continue
+            past = columns[list_field]
+            longer = torch.cat([past, torch.zeros_like(past[:, :1])], dim=1)
+            longer[row_numbers, lengths] = rows[field]
+            # Lists of sequences have a third dimension.
+            is_full = (lengths == past.shape[1]).view(-1, *[1] * (past.dim() - 1))
+            columns[list_field] = torch.where(is_full, longer[:, 1:], longer[:, :-1])
+        columns[length_field] = (lengths + 1).clamp(max=self.dataset.max_item_list_len)
+        return Interaction(columns)
+
+    def _list_seen(self, rows: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Return row in the batch and internal item id of every interaction.
+
+        Args:
+            rows: The rows of each user in the dataset, oldest first.
+        """
+        row_numbers = np.arange(len(rows))
+        # A user's first interaction is the target of no row; it is the only item in the history of their first row.
+        first_rows = self.dataset[np.array([row[0] for row in rows])]
+        first_items = first_rows[self._item_list_field][:, 0]
+        later_items = self._targets[np.concatenate(rows)]
+        row_of_later = np.repeat(row_numbers, [len(row) for row in rows])
+        seen_rows = torch.as_tensor(np.concatenate([row_numbers, row_of_later]))
+        return seen_rows, torch.cat([first_items, later_items])
