@@ -1,4 +1,4 @@
-"""Data: from atomic files to RecBole's dataset and loaders, without a padded copy of every prefix."""
+"""Read atomic files into RecBole's dataset and loaders, without a padded copy of every prefix."""
 
 from recbole_echomamba.data.preparation import create_dataset, data_preparation
 

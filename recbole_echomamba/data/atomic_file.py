@@ -1,4 +1,4 @@
-"""Atomic files as columns without Python objects: reading, filtering and numbering of ids as RecBole does them.
+"""Read, filter and number the columns of atomic files as RecBole does, without Python objects.
 
 RecBole keeps every id as a Python string, 0.3 GiB for a million rows. Here a token column is a pandas Categorical, 32-bit codes
 into the list of its distinct texts, until :func:`number_tokens` turns it into RecBole's ids.
@@ -7,6 +7,7 @@ into the list of its distinct texts, until :func:`number_tokens` turns it into R
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,60 +15,113 @@ import pandas as pd
 import pyarrow
 import pyarrow.csv
 from pandas._libs.parsers import STR_NA_VALUES
+from recbole.utils import FeatureType
 
 from recbole_echomamba.system.errors import UserError
 
+KINDS = tuple(kind.value for kind in FeatureType)
+BYTE_ORDER_MARK = "\ufeff"
+BLOCK_BYTES = 2**24
+"""How much of a file is parsed at a time."""
 
-def read_atomic_file(file: Path, separator: str, encoding: str, kinds: dict[str, str]) -> pd.DataFrame:
+
+def read_header(file: Path, separator: str, encoding: str | None) -> dict[str, str]:
+    """Read the first line of an atomic file, such as ``user_id:token<TAB>item_id:token<TAB>timestamp:float``.
+
+    Args:
+        file: an existing atomic file.
+        separator: what separates its columns.
+        encoding: a name that Python knows, or None for UTF-8.
+
+    Returns:
+        Column name to kind (``token``, ``float``, ``token_seq`` or ``float_seq``), in the order of the file.
+
+    Raises:
+        UserError: the file is empty, cannot be decoded or starts with a byte order mark, or a column is listed twice or has an
+            unknown kind.
+    """
+    try:
+        with open(file, encoding=encoding or "utf-8") as lines:
+            header = lines.readline().rstrip("\r\n")
+    except (UnicodeDecodeError, LookupError) as error:
+        raise UserError(f"{file} cannot be decoded ({error}); name its --encoding, or write it as utf-8") from None
+    if not header:
+        raise UserError(f"{file}, line 1: the file is empty or has no header")
+    if header.startswith(BYTE_ORDER_MARK):
+        raise UserError(f"{file}, line 1: the file starts with a byte order mark; write it as utf-8 without one")
+    columns: dict[str, str] = {}
+    for entry in header.split(separator):
+        name, _, kind = entry.partition(":")
+        if kind not in KINDS:
+            known = f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"
+            raise UserError(
+                f"{file}, line 1: column {name!r} has kind {kind!r}; write {name}:KIND, KIND one of {known}"
+            )
+        if name in columns:
+            raise UserError(f"{file}, line 1: column {name!r} is listed twice")
+        columns[name] = kind
+    return columns
+
+
+def read_atomic_file(file: Path, separator: str, encoding: str | None, kinds: dict[str, str]) -> pd.DataFrame:
     """Read some columns of an atomic file, with the quoting and the missing values of ``pandas.read_csv``.
 
     Args:
-        kinds: header entry (``user_id:token``) to ``token`` or ``float``, for the columns wanted, in the order of the file.
+        file: an existing atomic file.
+        separator: what separates its columns.
+        encoding: a name that Python knows, or None for UTF-8.
+        kinds: the columns to read, each with its kind ``token`` or ``float``, in the order of the file.
 
     Returns:
-        A frame with one column per entry, named without its type: Categorical for tokens, float64 for floats.
+        One column for each entry of ``kinds``: Categorical for tokens, float64 for floats.
 
     Raises:
-        ValueError: a row with another number of fields, or a float that is none; the message names the file.
+        UserError: a row has another number of fields, or a float cannot be parsed; the message names the file and the row.
     """
     try:
-        table = _read(file, separator, encoding, kinds, threads=True)
+        table = _read_table(file, separator, encoding, kinds, threads=True)
     except pyarrow.ArrowInvalid:
         try:
-            table = _read(file, separator, encoding, kinds, threads=False)  # only then it says which row
+            # with a single thread the message names the row
+            table = _read_table(file, separator, encoding, kinds, threads=False)
         except pyarrow.ArrowInvalid as error:
             raise UserError(f"{file} cannot be read: {error}") from None
     columns = {}
-    for name in kinds:
-        column = table.column(name)
-        # one column after the other, so that only one is held twice
-        table = table.drop_columns([name])
-        columns[name.partition(":")[0]] = _to_pandas(column)
+    for name, kind in kinds.items():
+        column = table.column(f"{name}:{kind}")
+        # convert and drop one column after the other, so that only one exists twice at a time
+        table = table.drop_columns([f"{name}:{kind}"])
+        columns[name] = _to_pandas(column)
     return pd.DataFrame(columns, copy=False)
 
 
-def _read(file: Path, separator: str, encoding: str, kinds: dict[str, str], threads: bool) -> pyarrow.Table:
-    token = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
-    types = {name: token if kind == "token" else pyarrow.float64() for name, kind in kinds.items()}
+def _read_table(
+    file: Path, separator: str, encoding: str | None, kinds: dict[str, str], threads: bool
+) -> pyarrow.Table:
+    arrow_types = {"token": pyarrow.dictionary(pyarrow.int32(), pyarrow.string()), "float": pyarrow.float64()}
+    column_types = {f"{name}:{kind}": arrow_types[kind] for name, kind in kinds.items()}
     return pyarrow.csv.read_csv(
         file,
-        pyarrow.csv.ReadOptions(encoding=encoding, block_size=2**24, use_threads=threads),
+        pyarrow.csv.ReadOptions(encoding=encoding or "utf-8", block_size=BLOCK_BYTES, use_threads=threads),
         pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=_has_quotes(file)),
         pyarrow.csv.ConvertOptions(
-            column_types=types, include_columns=list(kinds), null_values=sorted(STR_NA_VALUES), strings_can_be_null=True
+            column_types=column_types,
+            include_columns=list(column_types),
+            null_values=sorted(STR_NA_VALUES),
+            strings_can_be_null=True,
         ),
     )
 
 
 def _has_quotes(file: Path) -> bool:
-    """Quoted fields may hold line ends, which keeps the reader from splitting a file between threads."""
+    """Check whether a file has quoted fields: they may hold line ends, and the file cannot be split between threads."""
     if not file.stat().st_size:
         return False
     with open(file, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(b'"') >= 0
 
 
-def _to_pandas(column: pyarrow.ChunkedArray):
+def _to_pandas(column: pyarrow.ChunkedArray) -> pd.Categorical | np.ndarray:
     if not pyarrow.types.is_dictionary(column.type):
         return column.to_numpy()
     unified = column.unify_dictionaries()
@@ -77,33 +131,37 @@ def _to_pandas(column: pyarrow.ChunkedArray):
 
 
 def keep_by_count(
-    frame: pd.DataFrame, columns: tuple[str, str], allowed: list
-) -> tuple[np.ndarray, list[np.ndarray], list]:
-    """Drop rows whose user or item has a number of rows that is not allowed, until none is left (k-core filtering).
+    frame: pd.DataFrame, columns: tuple[str, str], tests: list[Callable[[np.ndarray], np.ndarray]]
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """Find the rows that remain when users and items with too few or too many rows are removed repeatedly (k-core).
 
     Args:
+        frame: the interactions, ``n`` rows.
         columns: the Categorical columns of users and items.
-        allowed: per column a function from counts to booleans.
+        tests: for each column, a function from counts ``[categories]`` to booleans: which counts are allowed.
 
     Returns:
-        Which rows stay; per column the counts of its categories in those rows, and which of them were refused.
+        A boolean array ``[n]`` of the rows to keep; for each column the counts of its categories in these rows; and for each
+        column which of its categories were removed.
     """
     codes = [frame[column].cat.codes.to_numpy() for column in columns]
     sizes = [len(frame[column].cat.categories) for column in columns]
     kept = np.ones(len(frame), bool)
-    refused = [np.zeros(size, bool) for size in sizes]
+    removed = [np.zeros(size, bool) for size in sizes]
     while True:
         counts = [np.bincount(code[kept], minlength=size) for code, size in zip(codes, sizes, strict=True)]
-        bans = [(count > 0) & ~test(count) for count, test in zip(counts, allowed, strict=True)]
-        if not any(ban.any() for ban in bans):
-            return kept, counts, refused
-        for code, ban, all_bans in zip(codes, bans, refused, strict=True):
-            kept &= ~ban[code]
-            all_bans |= ban
+        refused = [(count > 0) & ~test(count) for count, test in zip(counts, tests, strict=True)]
+        if not any(each.any() for each in refused):
+            return kept, counts, removed
+        for code, each, so_far in zip(codes, refused, removed, strict=True):
+            kept &= ~each[code]
+            so_far |= each
 
 
 class LazyTokenIds(dict):
-    """Field to ``{text: id}``, made when a field is first asked for: training never does, and two million texts are half a GiB.
+    """Map each field to its ``{text: id}``, built when the field is first used.
+
+    Training never uses it, and for two million texts it takes half a GiB.
 
     Args:
         texts: field to its texts by id.
@@ -114,7 +172,8 @@ class LazyTokenIds(dict):
         self.texts = texts
 
     def __missing__(self, field: str) -> dict[str, int]:
-        self[field] = dict(zip(self.texts[field].tolist(), range(len(self.texts[field])), strict=True))
+        texts = self.texts[field].tolist()
+        self[field] = dict(zip(texts, range(len(texts)), strict=True))
         return self[field]
 
 
@@ -125,19 +184,25 @@ def number_tokens(columns: list) -> tuple[list[np.ndarray], np.ndarray]:
         columns: Categorical, or arrays of texts.
 
     Returns:
-        Per column its ids (0 for a missing text, 1 for the first), and the texts by id, ``[PAD]`` first.
+        For each column its ids (0 for a missing text, 1 for the first), and the texts by id, ``[PAD]`` first.
     """
-    reduced, places = [], []
+    # the distinct texts of a Categorical, with the place of each of its rows among them; every text of another column
+    distinct, places = [], []
     for column in columns:
         if isinstance(column, pd.Categorical):
             place, texts = pd.factorize(column)
-            reduced.append(np.asarray(texts, dtype=object))
+            distinct.append(np.asarray(texts, dtype=object))
             places.append(place)
         else:
-            reduced.append(np.asarray(column, dtype=object))
+            distinct.append(np.asarray(column, dtype=object))
             places.append(None)
-    ids, texts = pd.factorize(np.concatenate(reduced))
+    ids, texts = pd.factorize(np.concatenate(distinct))
+    ends = np.cumsum([len(part) for part in distinct])
     numbered = []
-    for place, own in zip(places, np.split(ids + 1, np.cumsum([len(part) for part in reduced])[:-1]), strict=True):
-        numbered.append(own if place is None else np.append(own, 0).astype(np.int32)[place])
+    for place, own in zip(places, np.split(ids + 1, ends[:-1]), strict=True):
+        if place is None:
+            numbered.append(own)
+        else:
+            # a missing text has place -1, which takes the appended 0
+            numbered.append(np.append(own, 0).astype(np.int32)[place])
     return numbered, np.array(["[PAD]", *texts])

@@ -1,4 +1,4 @@
-"""Prepared arrays kept beside the data, memory-mapped when they are read again."""
+"""Keep prepared arrays beside the data, and memory-map them when they are read again."""
 
 from __future__ import annotations
 
@@ -10,49 +10,64 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256, write_text
 
 FOLDER = ".prepared"
+FACTS = "facts.json"
 FORMAT = 1
 
 
-def store(beside: Path, key: str, arrays: dict[str, np.ndarray], facts: dict) -> bool:
-    """Keep ``arrays`` and ``facts`` (JSON) under ``key``, whole or not at all; False where the folder cannot be written."""
-    place = beside.parent / FOLDER / key
+def store(data_file: Path, key: str, arrays: dict[str, np.ndarray], facts: dict) -> bool:
+    """Write arrays and facts atomically into a folder beside the data.
+
+    Args:
+        data_file: the file that the arrays were prepared from.
+        key: names the entry; it must change with the data and with the settings of the preparation.
+        arrays: name to array.
+        facts: values that JSON can hold.
+
+    Returns:
+        False if the folder cannot be written or another process wrote the entry first.
+    """
+    entry = data_file.parent / FOLDER / key
     try:
-        place.parent.mkdir(exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{key}."))
+        entry.parent.mkdir(exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{key}."))
     except OSError:
         return False
     try:
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         digests = {name: sha256(temporary / f"{name}.npy") for name in arrays}
-        write_text(temporary / "facts.json", json.dumps({"format": FORMAT, "digests": digests, "facts": facts}))
-        shutil.rmtree(place, ignore_errors=True)
-        temporary.rename(place)
-    except OSError:  # a full disk, or another process that was first
+        write_text(temporary / FACTS, json.dumps({"format": FORMAT, "digests": digests, "facts": facts}))
+        shutil.rmtree(entry, ignore_errors=True)
+        temporary.rename(entry)
+    except OSError:  # the disk is full, or another process wrote the entry first
         shutil.rmtree(temporary, ignore_errors=True)
         return False
     return True
 
 
-def load(beside: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:
-    """What :func:`store` kept, the arrays read-only and memory-mapped; None when there is nothing or it is damaged."""
-    place = beside.parent / FOLDER / key
+def load(data_file: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:
+    """Read an entry that :func:`store` wrote.
+
+    Returns:
+        The arrays, read-only and memory-mapped, and the facts; None if there is no such entry or it is damaged.
+    """
+    entry = data_file.parent / FOLDER / key
     try:
-        kept = json.loads((place / "facts.json").read_text(encoding="utf-8"))
-        if kept["format"] != FORMAT:
+        content = json.loads((entry / FACTS).read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
             return None
         arrays = {}
-        for name, digest in kept["digests"].items():
-            if sha256(place / f"{name}.npy") != digest:
-                raise UserError("changed since it was written")
-            arrays[name] = np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        for name, digest in content["digests"].items():
+            file = entry / f"{name}.npy"
+            if sha256(file) != digest:
+                raise ValueError(f"{file.name} has changed since it was written")
+            arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+        return arrays, content["facts"]
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        warnings.warn(f"{place} is damaged ({error}) and is made again", stacklevel=2)
+        warnings.warn(f"{entry} is damaged ({error}); the data are prepared again", stacklevel=2)
         return None
-    return arrays, kept["facts"]

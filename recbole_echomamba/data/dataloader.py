@@ -1,4 +1,4 @@
-"""RecBole's loaders without a list of all sample numbers, with shards that are not padded in evaluation."""
+"""RecBole's loaders without a list of all sample indices, and without padded shards in evaluation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoa
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.transform import construct_transform
 
+from recbole_echomamba.system.ranks import is_distributed, process_rank
+
 MAX_SCORES_BYTES = 2**29
-"""Scores of one evaluation batch, ``rows * n_items * 4`` bytes; RecBole's collector makes an equal matrix beside them."""
+"""The most memory for the scores of an evaluation batch, ``[B, n_items]`` in float32. RecBole's collector takes as much again."""
 
 
-def limit_batch_size(n_items: int, most: int) -> int:
-    """How many histories may be scored against all items at a time: at least one, at most ``most``."""
-    return max(1, min(most, MAX_SCORES_BYTES // (4 * n_items)))
+def limit_batch_size(n_items: int, largest: int) -> int:
+    """Return how many histories to score against all items at once: at least one and at most ``largest``."""
+    return max(1, min(largest, MAX_SCORES_BYTES // (4 * n_items)))
 
 
 class SampleIndices(torch.utils.data.Dataset):
-    """The samples ``0..n-1``; a batch of numbers is the numbers themselves."""
+    """The indices ``0..n-1`` as a dataset, in which a batch of indices is itself."""
 
     def __init__(self, n: int):
         self.n = n
@@ -36,21 +38,36 @@ class SampleIndices(torch.utils.data.Dataset):
 
 
 class SampleOrder(torch.utils.data.Sampler):
-    """The order in which samples are read: the permutations of PyTorch's random and distributed samplers.
+    """The order in which samples are read: that of PyTorch's random and distributed samplers.
 
     Args:
-        n: samples. shuffle: whether to permute them. generator: of a single process.
-        rank, processes: this process takes every ``processes``-th sample from its ``rank``.
-        padded: every process takes equally many, the first samples twice where they do not divide evenly.
+        n: number of samples.
+        shuffle: whether to permute them.
+        generator: draws the permutations of a single process. With several processes they follow from the epoch.
+        rank: of this process. It reads every ``processes``-th sample, starting at ``rank``.
+        processes: number of processes.
+        padded: let every process read equally many samples, the first ones twice where ``n`` does not divide evenly.
     """
 
-    def __init__(self, n: int, shuffle: bool, generator=None, rank: int = 0, processes: int = 1, padded: bool = False):
-        self.n, self.shuffle, self.generator = n, shuffle, generator
-        self.rank, self.processes, self.padded = rank, processes, padded
+    def __init__(
+        self,
+        n: int,
+        shuffle: bool,
+        generator: torch.Generator | None = None,
+        rank: int = 0,
+        processes: int = 1,
+        padded: bool = False,
+    ):
+        self.n = n
+        self.shuffle = shuffle
+        self.generator = generator
+        self.rank = rank
+        self.processes = processes
+        self.padded = padded
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """With several processes, the permutation follows from the epoch."""
+        """Choose the permutation of several processes."""
         self.epoch = epoch
 
     def __len__(self):
@@ -61,16 +78,18 @@ class SampleOrder(torch.utils.data.Sampler):
         order = torch.randperm(self.n, generator=generator) if self.shuffle else torch.arange(self.n)
         if self.padded and self.n:
             order = order.repeat(math.ceil(self.processes / self.n) + 1)[: len(self) * self.processes]
+        # a list of all indices would take eight times the memory of the tensor
         for part in order[self.rank :: self.processes].split(2**16):
             yield from part.tolist()
 
 
 class _Loader(AbstractDataLoader):
-    """Stands where RecBole's loaders look for their base."""
+    """Replace `AbstractDataLoader` in the method resolution order of RecBole's loaders."""
 
     def __init__(self, config, dataset, sampler, shuffle=False):
-        self.shuffle = shuffle
         self.config = config
+        self.shuffle = shuffle
+        self.is_sequential = True
         self._dataset = dataset
         self._sampler = sampler
         self._batch_size = self.step = self.model = None
@@ -78,32 +97,28 @@ class _Loader(AbstractDataLoader):
         self.generator = torch.Generator()
         self.generator.manual_seed(config["seed"])
         self.transform = construct_transform(config)
-        self.is_sequential = True
-        rank, processes = 0, 1
-        if not config["single_spec"]:
-            rank, processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        rank, processes = process_rank(config), 1
+        if is_distributed(config):
+            processes = torch.distributed.get_world_size()
             self.step = max(1, self.step // processes)
-        training = isinstance(self, TrainDataLoader)
-        order = SampleOrder(
-            self.sample_size, shuffle, self.generator, rank, processes, padded=training and processes > 1
-        )
+        padded = isinstance(self, TrainDataLoader) and processes > 1
         torch.utils.data.DataLoader.__init__(
             self,
             dataset=SampleIndices(self.sample_size),
             batch_size=self.step,
             collate_fn=self.collate_fn,
             num_workers=config["worker"],
-            sampler=order,
+            sampler=SampleOrder(self.sample_size, shuffle, self.generator, rank, processes, padded),
             generator=self.generator,
         )
 
 
 class TrainLoader(TrainDataLoader, _Loader):
-    """Samples in a new order every epoch, with negatives where the loss needs them."""
+    """Load samples in a new order every epoch, with negative items if the loss needs them."""
 
 
 class FullSortLoader(FullSortEvalDataLoader, _Loader):
-    """Samples whose targets are ranked among all items; as many rows at once as leave the scores small."""
+    """Load samples whose targets are ranked among all items, in batches that :func:`limit_batch_size` keeps small."""
 
     def _init_batch_size_and_step(self):
         super()._init_batch_size_and_step()
@@ -112,4 +127,4 @@ class FullSortLoader(FullSortEvalDataLoader, _Loader):
 
 
 class NegSampleLoader(NegSampleEvalDataLoader, _Loader):
-    """Samples whose targets are ranked among sampled items."""
+    """Load samples whose targets are ranked among sampled items."""

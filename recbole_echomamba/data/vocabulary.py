@@ -1,4 +1,4 @@
-"""What each id stood for when a model was trained, kept with its run: data that have changed since are numbered by it."""
+"""Save the ids used in training with the run, and renumber a changed dataset by them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ FILE = "vocabulary.parquet"
 
 
 def write_vocabulary(directory: Path, dataset, data_hash: str) -> None:
-    """Write the texts of every token field in the order of their ids, and the hash of the data they come from."""
+    """Write the texts of every token field in the order of their ids.
+
+    Args:
+        directory: the run directory.
+        dataset: the dataset that the run trains on.
+        data_hash: SHA-256 of its atomic files, written beside the texts.
+    """
     texts = {field: np.asarray(own, dtype=str) for field, own in dataset.field2id_token.items()}
     columns = {
         "field": np.repeat(list(texts), [len(own) for own in texts.values()]),
@@ -28,50 +34,53 @@ def write_vocabulary(directory: Path, dataset, data_hash: str) -> None:
 
 
 def renumber_like_run(dataset, directory: Path | str, data_hash: str) -> None:
-    """Give the users and items of a data set, not yet built, the ids they had when the run in ``directory`` was trained.
+    """Give the users and items of a dataset the ids they had when a run was trained.
 
-    Items the run has not seen are left out with their interactions; users it has not seen are numbered after the others. When the
-    data have changed, a warning says so.
+    Interactions with items that the run was not trained on are removed. Users it was not trained on are numbered after the
+    others. A warning is logged if the data have changed.
 
     Args:
-        data_hash: of the files the data set was read from.
+        dataset: what :func:`.create_dataset` returned, not yet split; it is changed in place.
+        directory: the run directory.
+        data_hash: SHA-256 of the atomic files that the dataset was read from.
 
     Raises:
-        FileNotFoundError: the run has no vocabulary.
-        ValueError: it is damaged, or more has changed than users and items.
+        MissingFileError: the run has no vocabulary.
+        UserError: the vocabulary is damaged, or more than users and items has changed.
     """
-    texts, trained_on = _read(Path(directory) / FILE)
+    texts, trained_on = _read_vocabulary(Path(directory) / FILE)
     if trained_on != data_hash:
         logging.getLogger().warning(
-            "the data have changed since %s was trained: numbers are on the data of now", directory
+            "the data have changed since %s was trained: results are on the present data", directory
         )
     changed = {
         field
         for field, own in dataset.field2id_token.items()
-        if not np.array_equal(own, texts.get(field, np.array([])))
+        if field not in texts or not np.array_equal(own, texts[field])
     }
     if not changed:
         return
-    features = dataset.user_feat is not None or dataset.item_feat is not None
-    if not isinstance(dataset, WindowedDataset) or features or changed - {dataset.uid_field, dataset.iid_field}:
+    has_features = dataset.user_feat is not None or dataset.item_feat is not None
+    if not isinstance(dataset, WindowedDataset) or has_features or changed - {dataset.uid_field, dataset.iid_field}:
         raise UserError(
-            f"{', '.join(sorted(changed))} of data set {dataset.dataset_name} have other values than when {directory} was "
-            "trained, which only plain interactions allow; train a new run on these data"
+            f"{', '.join(sorted(changed))} of dataset {dataset.dataset_name} have other values than when {directory} was "
+            "trained, which is possible for users and items without features only; train a new run on these data"
         )
-    unknown = dataset.renumber(texts)
-    if unknown:
+    removed = dataset.renumber(texts)
+    if removed:
         logging.getLogger().warning(
-            "%d interactions with items that %s was not trained on are left out", unknown, directory
+            "%d interactions with items that %s was not trained on are left out", removed, directory
         )
 
 
-def _read(file: Path) -> tuple[dict[str, np.ndarray], str]:
+def _read_vocabulary(file: Path) -> tuple[dict[str, np.ndarray], str]:
+    """Return the texts of each field by id, and the hash of the data they come from."""
     try:
         table = pyarrow.parquet.read_table(file)
         fields, texts = (table.column(name).to_numpy() for name in ("field", "text"))
         data_hash = table.schema.metadata[b"data_hash"].decode()
     except FileNotFoundError:
-        raise MissingFileError(f"{file} does not exist: it says which id is which item; train again") from None
+        raise MissingFileError(f"{file} does not exist, and the ids of the run are unknown; train again") from None
     except (pyarrow.ArrowException, OSError, KeyError, TypeError) as error:
         raise UserError(f"{file} is truncated or damaged ({type(error).__name__}); train again or restore it") from None
     return {field: texts[fields == field] for field in np.unique(fields.astype(str))}, data_hash

@@ -1,7 +1,7 @@
-"""Histories as windows into flat columns instead of a padded copy for every prefix.
+"""Store histories as windows into flat columns instead of a padded copy of every prefix.
 
 RecBole turns ``<i1, i2, i3>`` into the samples ``<i1> | i2`` and ``<i1, i2> | i3`` and stores each padded to ``L`` slots, for
-every column. Here a sample is the row of its target and the length of its history; windows are cut out when a batch is read.
+every column. Here a sample is the row of its target and the length of its history; windows are cut when a batch is read.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from torch import Tensor
 
 
 class WindowedInteraction(Interaction):
-    """Samples of a sequential data set, in RecBole's form but cut out on demand.
+    """Samples of a sequential dataset with RecBole's fields, whose windows are cut when they are read.
 
     Args:
-        flat: columns of all interactions, ordered by user and time: int32 ids, float32 values.
-        targets: ``[n]`` rows of the targets. lengths: ``[n]``, how many rows before it are the history.
-        lists: field to the name of its list. length_field: name of the lengths. slots: ``L``, the width of a list.
-        fields: names, when some have been dropped.
+        flat: field to its column of all interactions ``[rows]``, ordered by user and time: int32 ids, float32 values.
+        targets: ``[n]``, the row of each sample's target.
+        lengths: ``[n]``, how many rows before the target are the history, at most ``slots``.
+        lists: field to the name of the field that holds its histories.
+        length_field: the name of the field that holds the lengths.
+        slots: ``L``, the width of a window.
+        fields: the names of the fields, if some have been dropped.
     """
 
     def __init__(
@@ -32,8 +35,12 @@ class WindowedInteraction(Interaction):
         slots: int,
         fields: list[str] | None = None,
     ):
-        self.flat, self.targets, self.lengths = flat, targets, lengths
-        self.lists, self.length_field, self.slots = lists, length_field, slots
+        self.flat = flat
+        self.targets = targets
+        self.lengths = lengths
+        self.lists = lists
+        self.length_field = length_field
+        self.slots = slots
         self.fields = [*flat, length_field, *lists.values()] if fields is None else fields
 
     @property
@@ -43,7 +50,7 @@ class WindowedInteraction(Interaction):
 
     @property
     def interaction(self) -> dict[str, Tensor]:
-        """Every field of every sample: what RecBole would hold."""
+        """Every field of every sample, as RecBole stores them. This cuts all windows at once."""
         return {field: self[field] for field in self.fields}
 
     def __getattr__(self, name):
@@ -59,9 +66,8 @@ class WindowedInteraction(Interaction):
         return self.length
 
     def __str__(self):
-        return (
-            f"{self.length} samples over {len(next(iter(self.flat.values())))} interactions: {', '.join(self.fields)}"
-        )
+        interactions = len(next(iter(self.flat.values())))
+        return f"{self.length} samples over {interactions} interactions: {', '.join(self.fields)}"
 
     @property
     def columns(self) -> list[str]:
@@ -69,44 +75,48 @@ class WindowedInteraction(Interaction):
         return list(self.fields)
 
     def __getitem__(self, index):
-        """A field of all samples, or fewer samples."""
+        """Return a field of all samples if ``index`` is a name, or a part of the samples."""
         if isinstance(index, str):
-            return self._column(index, slice(None))
-        part = self._part(index)
-        shared = (self.lists, self.length_field, self.slots, list(self.fields))
-        return WindowedInteraction(self.flat, self.targets[part], self.lengths[part], *shared)
+            return self._read_field(index, slice(None))
+        part = _as_torch_index(index)
+        return WindowedInteraction(
+            self.flat,
+            self.targets[part],
+            self.lengths[part],
+            self.lists,
+            self.length_field,
+            self.slots,
+            list(self.fields),
+        )
 
     def cut(self, index) -> Interaction:
-        """The samples of ``index`` (integers, a slice, a tensor or an array) with their windows, right-padded with 0."""
-        part = self._part(index)
-        return Interaction({field: self._column(field, part) for field in self.fields})
+        """Return samples with their windows, right-padded with 0.
 
-    def _part(self, index):
-        if isinstance(index, range | list | tuple):
-            index = np.asarray(index) if len(index) else np.zeros(0, np.int64)
-        if isinstance(index, np.ndarray):
-            index = torch.from_numpy(index)
-        return index if isinstance(index, slice | Tensor) else torch.tensor([index])
+        Args:
+            index: an integer, several of them, a slice, or a boolean tensor or array.
+        """
+        part = _as_torch_index(index)
+        return Interaction({field: self._read_field(field, part) for field in self.fields})
 
-    def _column(self, field, part) -> Tensor:
+    def _read_field(self, field: str, part: slice | Tensor) -> Tensor:
         targets, lengths = self.targets[part].long(), self.lengths[part].long()
         if field == self.length_field:
             return lengths
         if field in self.flat:
-            return _widened(self.flat[field][targets])
+            return _widen_ids(self.flat[field][targets])
         source = next(name for name, list_name in self.lists.items() if list_name == field)
         slots = torch.arange(self.slots)
         inside = slots < lengths[:, None]
         rows = (targets - lengths)[:, None] + slots
         values = self.flat[source].take(torch.where(inside, rows, 0))
-        return _widened(values.masked_fill_(~inside, 0))
+        return _widen_ids(values.masked_fill_(~inside, 0))
 
     def drop(self, column):
-        """Forget a field."""
+        """Remove a field."""
         self.fields.remove(column)
 
     def sort(self, by, ascending=True):
-        """Order the samples by one field or by several, the first weighing most; equal ones keep their order."""
+        """Sort the samples by one field or several, the first being the most significant; the sort is stable."""
         fields = [by] if isinstance(by, str) else list(by)
         directions = [ascending] * len(fields) if isinstance(ascending, bool) else list(ascending)
         for field, upward in reversed(list(zip(fields, directions, strict=True))):
@@ -114,57 +124,19 @@ class WindowedInteraction(Interaction):
             self._reindex(order if upward else order[::-1].copy())
 
     def _reindex(self, index):
-        part = self._part(index)
+        part = _as_torch_index(index)
         self.targets, self.lengths = self.targets[part], self.lengths[part]
 
 
-def _widened(values: Tensor) -> Tensor:
-    """RecBole's models index embeddings with int64."""
+def _as_torch_index(index) -> slice | Tensor:
+    """Convert whatever RecBole indexes samples with."""
+    if isinstance(index, range | list | tuple):
+        index = np.asarray(index) if len(index) else np.zeros(0, np.int64)
+    if isinstance(index, np.ndarray):
+        index = torch.from_numpy(index)
+    return index if isinstance(index, slice | Tensor) else torch.tensor([index])
+
+
+def _widen_ids(values: Tensor) -> Tensor:
+    """Convert int32 ids to int64, with which RecBole's models index embeddings."""
     return values.long() if values.dtype == torch.int32 else values
-
-
-def run_starts(values: np.ndarray) -> np.ndarray:
-    """Where in ``[n]`` a run of equal values begins."""
-    return np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
-
-
-def windows(user: np.ndarray, slots: int) -> tuple[Tensor, Tensor]:
-    """Targets and history lengths of all samples: every row but each user's first.
-
-    Args:
-        user: ``[n]``, equal values side by side. slots: the longest history ``L``.
-    """
-    starts = run_starts(user)
-    targets = np.flatnonzero(user[1:] == user[:-1])
-    targets += 1
-    position = targets - np.repeat(starts, np.diff(np.append(starts, len(user))) - 1)
-    kind = np.int32 if len(user) < 2**31 else np.int64
-    return torch.from_numpy(targets.astype(kind)), torch.from_numpy(np.minimum(position, slots).astype(np.int32))
-
-
-def leave_out(user: Tensor, time: Tensor, left: int) -> list[np.ndarray]:
-    """Split samples by leave-one-out: all but the last of each user, and ``left`` parts with one of the last each.
-
-    A user with fewer than ``left + 1`` samples keeps the first for training and gives the others to the last parts. Users come
-    in the order of their first sample in time, as RecBole's do, who sorts all samples by time before it groups them.
-
-    Args:
-        user: ``[n]``, equal values side by side. time: ``[n]``, ascending within a user.
-
-    Returns:
-        ``left + 1`` arrays of sample numbers, training first.
-    """
-    user = user.numpy()
-    starts = run_starts(user)
-    counts = np.diff(np.append(starts, len(user)))
-    order = np.argsort(time.numpy()[starts], kind="stable")
-    starts, counts = starts[order], counts[order]
-    given = np.minimum(left, counts - 1)
-    kept = counts - given
-    offsets = np.cumsum(kept) - kept
-    train = np.arange(kept.sum()) + np.repeat(starts - offsets, kept)
-    parts = [train]
-    for part in range(left, 0, -1):
-        has = given >= part
-        parts.append((starts + counts - part)[has])
-    return parts

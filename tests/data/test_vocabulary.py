@@ -76,7 +76,7 @@ def test_other_changed_fields_are_refused(settings, data_path, tmp_path):
     given = {**settings, "data_path": str(folder.parent), "load_col": None, "epochs": 1}
     done = run("Mamba4Rec", "cycle", config_dict=given)
     write_inter(folder / "cycle.inter", [(*row, f"s{i % 4}") for i, row in enumerate(ROWS)], header)
-    with pytest.raises(ValueError, match="shop of data set cycle have other values"):
+    with pytest.raises(ValueError, match="shop of dataset cycle have other values"):
         load_run(done["run_directory"])
 
 

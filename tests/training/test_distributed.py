@@ -116,7 +116,7 @@ def test_an_error_in_several_processes_is_one_clear_line(settings, capsys):
     given = flags({**settings, "data_path": "/nowhere"})
     assert main(["run", "--model=Mamba4Rec", "--dataset=cycle", "--nproc=2", f"--port={free_port()}", *given]) == 1
     message = capsys.readouterr().err
-    assert "error: data set 'cycle' is not there" in message
+    assert "error: dataset 'cycle' is missing" in message
     assert main(["run", "--model=Mamba4Rec", "--dataset=cycle", "--nproc=0", *given]) == 1
     assert "nproc must be at least 1" in capsys.readouterr().err
 
