@@ -1,0 +1,61 @@
+"""Every example runs as a script in an empty folder and prints what it promises."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def run_example(monkeypatch, capsys):
+    """``run_example(name, *arguments)`` returns the lines that the script prints."""
+
+    def run(name, *arguments):
+        file = str(EXAMPLES / name)
+        monkeypatch.setattr(sys, "argv", [file, *arguments])
+        runpy.run_path(file, run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def ndcg(line):
+    return float(re.search(r"NDCG@10 (0\.\d{4})", line)[1])
+
+
+def test_a_custom_model_trains_and_loads_again(run_example):
+    trained, loaded = run_example("custom_model.py")
+    # scores at random give 0.003
+    assert ndcg(trained) > 0.01
+    assert loaded.endswith("it scores 1682 items")
+    (directory,) = Path("saved").glob("GatedMamba-ml-100k-*")
+    assert str(directory) in loaded
+
+
+def test_a_log_becomes_recommendations_in_its_own_ids(run_example):
+    lines = run_example("own_log.py")
+    assert lines[0] == "shop: 40 users, 6 items, 560 interactions"
+    assert "test Hit@1 1.00" in lines[1]
+    recommended = {(row[0], row[2]): row[1] for row in (line.split() for line in lines) if len(row) == 4}
+    # after 14 days customer-0 has bought up to butter, customer-1 up to cheese
+    assert recommended["customer-0", "1"] == "cheese"
+    assert recommended["customer-1", "1"] == "honey"
+    assert recommended["history", "1"] == "tea"
+
+
+def test_weights_written_for_the_authors_code_score_the_same_when_loaded(run_example):
+    trained, *_, loaded = run_example("authors_weights.py")
+    assert "wrote 34 tensors to weights.pt" in trained
+    assert ndcg(trained) == ndcg(loaded) > 0.01
+    assert run_example("authors_weights.py", "weights.pt") == [loaded]
+
+
+def test_every_example_has_a_test_and_stays_short():
+    tests = Path(__file__).read_text()
+    for file in EXAMPLES.glob("*.py"):
+        assert f'"{file.name}"' in tests
+        assert len(file.read_text().splitlines()) < 60, file.name
