@@ -1,4 +1,4 @@
-"""Settings: how they are merged and checked, and which class a model name means."""
+"""Merge and check settings, and find the class of a model by its name."""
 
 from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.model_names import get_model

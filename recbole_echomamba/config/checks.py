@@ -1,4 +1,4 @@
-"""Values of settings, refused with one line before anything is read or written."""
+"""Check the values of settings before anything is read or written."""
 
 from __future__ import annotations
 
@@ -6,84 +6,137 @@ import importlib.util
 import re
 import sys
 from numbers import Real
+from typing import Any
 
 from recbole.evaluator.register import metrics_dict
 
 from recbole_echomamba.system.errors import UserError
 
-WHOLE = {  # key: the least it may be
-    **dict.fromkeys(("MAX_ITEM_LIST_LENGTH", "epochs", "train_batch_size", "eval_batch_size"), 1),
-    **dict.fromkeys(("hidden_size", "num_layers", "d_state", "d_conv", "expand"), 1),
-    **dict.fromkeys(("seed", "stopping_step", "eval_step", "worker", "metric_decimal_place"), 0),
+LEAST_WHOLE_NUMBER = {
+    "MAX_ITEM_LIST_LENGTH": 1,
+    "epochs": 1,
+    "train_batch_size": 1,
+    "eval_batch_size": 1,
+    "hidden_size": 1,
+    "num_layers": 1,
+    "d_state": 1,
+    "d_conv": 1,
+    "expand": 1,
+    "seed": 0,
+    "stopping_step": 0,
+    "eval_step": 0,
+    "worker": 0,
+    "metric_decimal_place": 0,
 }
-NUMBERS = {"learning_rate": (0, float("inf")), "dropout_prob": (0, 1), "weight_decay": (0, float("inf"))}
-"""Key: the least and what it must stay below."""
+"""Settings that are whole numbers, and the least that each may be."""
+
+NUMBER_RANGES = {
+    "learning_rate": (0, float("inf")),
+    "dropout_prob": (0, 1),
+    "weight_decay": (0, float("inf")),
+}
+"""Settings that are numbers: the least that each may be, and what it must stay below."""
 
 CHOICES = {
     "train_on": ("train", "all"),
     "learner": ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"),
     "loss_type": ("CE", "BPR"),
 }
-PATHS = ("data_path", "checkpoint_dir", "encoding")
-EVALUATION = {"split", "group_by", "order", "mode"}
+TEXT_SETTINGS = ("data_path", "checkpoint_dir", "encoding")
+EVAL_ARGS_KEYS = {"split", "group_by", "order", "mode"}
+LEAVE_ONE_OUT_MODES = ("valid_and_test", "valid_only", "test_only")
 INTERVAL = re.compile(r"[\[(]\s*[-+.\w]+\s*,\s*[-+.\w]+\s*[\])]")
 
 
-def check_settings(settings: dict, defaults: dict) -> None:
-    """Raise ValueError naming the first setting whose value cannot be, and what can.
+def check_settings(settings: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Check the values of all settings.
 
     Args:
-        settings: the merged settings. defaults: those of RecBole and ours, from which switches are known.
+        settings: the merged settings.
+        defaults: RecBole's and ours; a setting whose default is true or false must be one of both.
+
+    Raises:
+        UserError: the first setting that cannot be used, with the values that can.
     """
+    _check_switches(settings, defaults)
+    _check_numbers(settings)
+    _check_choices_and_texts(settings)
+    _check_extras(settings)
+    _check_intervals(settings)
+    _check_metrics(settings)
+    _check_eval_args(settings["eval_args"])
+    _check_columns(settings)
+
+
+def as_list(value: Any) -> list:
+    """Return a list as it is, and any other value as a list that holds only it."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _is_whole_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_switches(settings: dict[str, Any], defaults: dict[str, Any]) -> None:
     for key, value in settings.items():
         if isinstance(defaults.get(key), bool) and value is not None and not isinstance(value, bool):
             raise UserError(f"{key} must be true or false, it is {value!r}")
-    for key, least in WHOLE.items():
+
+
+def _check_numbers(settings: dict[str, Any]) -> None:
+    for key, least in LEAST_WHOLE_NUMBER.items():
         value = settings.get(key)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        if value is not None and (not _is_whole_number(value) or value < least):
             raise UserError(f"{key} must be a whole number of at least {least}, it is {value!r}")
-    for key, (least, below) in NUMBERS.items():
+    for key, (least, below) in NUMBER_RANGES.items():
         value = settings.get(key)
-        if value is not None and (not isinstance(value, Real) or isinstance(value, bool) or not least <= value < below):
+        if value is None:
+            continue
+        if not isinstance(value, Real) or isinstance(value, bool) or not least <= value < below:
             raise UserError(f"{key} must be a number of at least {least} and below {below}, it is {value!r}")
+
+
+def _check_choices_and_texts(settings: dict[str, Any]) -> None:
     for key, choices in CHOICES.items():
         value = settings.get(key)
         if value is not None and value not in choices:
             raise UserError(f"{key} is {value!r}; choose {', '.join(choices[:-1])} or {choices[-1]}")
-    for key in PATHS:
+    for key in TEXT_SETTINGS:
         if settings.get(key) is not None and not isinstance(settings[key], str):
             raise UserError(f"{key} must be text, it is {settings[key]!r}")
+
+
+def _check_extras(settings: dict[str, Any]) -> None:
     if settings.get("log_wandb") and "wandb" not in sys.modules and importlib.util.find_spec("wandb") is None:
         raise UserError("log_wandb needs Weights & Biases: pip install wandb")
-    if settings.get("clip_grad_norm") is not None and not isinstance(settings["clip_grad_norm"], dict):
-        raise UserError(f"clip_grad_norm is {settings['clip_grad_norm']!r}; write {{'max_norm': 5}}")
-    _check_intervals(settings)
-    _check_metrics(settings)
-    _check_evaluation(settings["eval_args"])
-    _check_columns(settings)
+    clip = settings.get("clip_grad_norm")
+    if clip is not None and not isinstance(clip, dict):
+        raise UserError(f"clip_grad_norm is {clip!r}; write {{'max_norm': 5}}")
 
 
-def _check_intervals(settings: dict) -> None:
+def _check_intervals(settings: dict[str, Any]) -> None:
     for key in ("user_inter_num_interval", "item_inter_num_interval"):
         value = settings.get(key)
-        if value is None:
-            continue
-        try:
-            parts = [part.strip() for part in str(value).split(";")]
-            ends = [part[1:-1].split(",") for part in parts]
-            good = all(INTERVAL.fullmatch(part) for part in parts) and all(float(a) <= float(b) for a, b in ends)
-        except ValueError:
-            good = False
-        if not good:
+        if value is not None and not all(_is_interval(part.strip()) for part in str(value).split(";")):
             raise UserError(f'{key} is {value!r}; write an interval such as "[5,inf)", or several separated by ;')
 
 
-def _check_metrics(settings: dict) -> None:
+def _is_interval(text: str) -> bool:
+    if not INTERVAL.fullmatch(text):
+        return False
+    low, high = text[1:-1].split(",")
+    try:
+        return float(low) <= float(high)
+    except ValueError:
+        return False
+
+
+def _check_metrics(settings: dict[str, Any]) -> None:
     metrics, topk = as_list(settings["metrics"]), as_list(settings["topk"])
     unknown = [name for name in metrics if str(name).lower() not in metrics_dict]
     if unknown:
         raise UserError(f"metrics has {unknown[0]!r}; known: {', '.join(sorted(metrics_dict))}; write [NDCG, Hit]")
-    if not topk or any(not isinstance(k, int) or isinstance(k, bool) or k < 1 for k in topk):
+    if not topk or any(not _is_whole_number(k) or k < 1 for k in topk):
         raise UserError(f"topk must be whole numbers of at least 1, it is {settings['topk']!r}")
     metric, at, k = str(settings["valid_metric"]).partition("@")
     if at and (not k.isdigit() or int(k) not in topk):
@@ -92,9 +145,9 @@ def _check_metrics(settings: dict) -> None:
         raise UserError(f"valid_metric is {settings['valid_metric']} but metrics is {metrics}; add {metric}")
 
 
-def _check_evaluation(arguments) -> None:
-    if not isinstance(arguments, dict) or not set(arguments) <= EVALUATION:
-        raise UserError(f"eval_args is {arguments!r}; it holds {', '.join(sorted(EVALUATION))}")
+def _check_eval_args(arguments: Any) -> None:
+    if not isinstance(arguments, dict) or not set(arguments) <= EVAL_ARGS_KEYS:
+        raise UserError(f"eval_args is {arguments!r}; it holds {', '.join(sorted(EVAL_ARGS_KEYS))}")
     if arguments["order"] != "TO":
         raise UserError(f"eval_args has order {arguments['order']!r}; a sequential model needs order: TO, by time")
     mode = arguments["mode"]
@@ -104,17 +157,19 @@ def _check_evaluation(arguments) -> None:
     split = arguments["split"]
     if not isinstance(split, dict) or len(split) != 1:
         raise UserError(f"eval_args has split {split!r}; write {{'LS': 'valid_and_test'}} or {{'RS': [0.8, 0.1, 0.1]}}")
-    ((kind, value),) = split.items()
-    if kind == "LS" and value in ("valid_and_test", "valid_only", "test_only"):
-        return
-    if kind in ("RS", "TS") and isinstance(value, list) and len(value) == 3:
-        return
-    raise UserError(
-        f"eval_args has split {split!r}; LS takes valid_and_test, valid_only or test_only, RS and TS take three ratios"
-    )
+    if not _is_split(*next(iter(split.items()))):
+        raise UserError(
+            f"eval_args has split {split!r}; LS takes valid_and_test, valid_only or test_only, RS and TS take three ratios"
+        )
 
 
-def _check_columns(settings: dict) -> None:
+def _is_split(kind: Any, value: Any) -> bool:
+    if kind == "LS":
+        return value in LEAVE_ONE_OUT_MODES
+    return kind in ("RS", "TS") and isinstance(value, list) and len(value) == 3
+
+
+def _check_columns(settings: dict[str, Any]) -> None:
     load_col = settings["load_col"]
     if load_col is None or settings["benchmark_filename"]:
         return
@@ -124,8 +179,3 @@ def _check_columns(settings: dict) -> None:
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"):
         if columns != "*" and settings[key] not in as_list(columns):
             raise UserError(f"load_col has inter: {columns}, without {settings[key]}, which {key} names; add it")
-
-
-def as_list(value) -> list:
-    """A value that may stand alone, as a list."""
-    return list(value) if isinstance(value, list | tuple) else [value]

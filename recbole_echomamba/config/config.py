@@ -1,4 +1,4 @@
-"""RecBole's configuration with our properties injected, nothing read from ``sys.argv`` and nothing evaluated."""
+"""RecBole's configuration with our defaults, which reads nothing from ``sys.argv`` and evaluates no text as code."""
 
 from __future__ import annotations
 
@@ -10,92 +10,162 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import recbole.config
 import torch
 import yaml
 from recbole.config import Config as RecBoleConfig
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
 from recbole_echomamba.config.checks import check_settings
-from recbole_echomamba.config.model_names import get_model, model_names, nearest
+from recbole_echomamba.config.model_names import get_model, list_models, suggest
 from recbole_echomamba.system.errors import MissingFileError, UserError
 
 RECBOLE_PROPERTIES = Path(recbole.config.__file__).parent.parent / "properties"
 
 PROCESS_KEYS = {"nproc", "world_size", "ip", "port", "offset", "local_rank"}
-"""Keys the doors set for runs of several processes."""
+"""Settings of the processes of a run, set by :func:`.run` and not by a user."""
 
 UNLISTED_RECBOLE_KEYS = {"encoding", "reg_weight", "benchmark_filename", "discretization", "numerical_features"}
-"""Keys RecBole's code reads that none of its files mention."""
+"""Settings that RecBole's code reads but none of its files or lists mentions."""
 
 NOT_IN_HASH = {
     *PROCESS_KEYS,
-    *("seed", "gpu_id", "use_gpu", "worker", "state", "show_progress", "data_path", "checkpoint_dir", "variant"),
+    # named in a result by themselves
+    "seed",
+    "variant",
+    # device and speed
+    "gpu_id",
+    "use_gpu",
+    "worker",
     "keep_freed_memory",
     "data_cache",
-    *("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path", "log_wandb", "wandb_project"),
+    # what is logged
+    "state",
+    "show_progress",
+    "log_wandb",
+    "wandb_project",
+    # where files are
+    "data_path",
+    "checkpoint_dir",
+    "save_dataset",
+    "dataset_save_path",
+    "save_dataloaders",
+    "dataloaders_save_path",
 }
-"""Settings that do not change what is computed, or that a result names by itself (the seed): outside the hash."""
+"""Settings that are left out of the hash of a configuration, because they do not change what is computed."""
+
+NAMED_VALUES = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "none": None,
+    "null": None,
+}
+"""Words that stand for a value in a setting given as text, in lower case."""
 
 
 def properties_directory() -> Path:
-    """Our YAML files: beside the package in a checkout, inside it in a wheel."""
+    """Return the folder of our YAML files: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).parent.parent
     for directory in (package / "properties", package.parent / "properties"):
         if (directory / "overall.yaml").is_file():
             return directory
-    raise MissingFileError(f"properties/overall.yaml is missing beside {package}: the installation is incomplete")
+    raise MissingFileError(f"properties/overall.yaml is missing beside {package}; install the package again")
+
+
+def parse_value(text: str) -> Any:
+    """Convert a setting given as text, without evaluating it as code.
+
+    Returns:
+        The value of a Python literal, of a YAML list or mapping, or of a word in :data:`NAMED_VALUES`; otherwise the text.
+    """
+    value: Any
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = NAMED_VALUES.get(text.strip().lower(), text)
+        if text.strip()[:1] in ("[", "{"):
+            # an interval such as [5,inf) is not YAML and stays text
+            with contextlib.suppress(yaml.YAMLError):
+                value = yaml.safe_load(text)
+    return list(value) if isinstance(value, tuple | set) else value
 
 
 class Config(RecBoleConfig):
     """RecBole's ``Config`` for any sequential model.
 
-    Merge order, low to high: RecBole's general files, our ``overall.yaml``, what RecBole sets for this model or data set,
-    our ``model/`` and ``dataset/`` files, ``config_file_list``, ``config_dict``.
+    Later sources override earlier ones: RecBole's general files, our ``overall.yaml``, what RecBole sets for this model or
+    dataset, our ``model/`` and ``dataset/`` files, ``config_file_list``, ``config_dict``.
 
     Args:
-        model: a name, or a model class. dataset: a name.
-        config_file_list: YAML files. config_dict: settings; strings are read as Python literals or YAML lists.
+        model: a name or a class; if None, the setting ``model``.
+        dataset: a name; if None, the setting ``dataset``.
+        config_file_list: YAML files.
+        config_dict: settings. Text is converted by :func:`parse_value`.
 
     Attributes:
-        settings: the merged settings before RecBole derives others from them; enough to build the same Config again.
+        settings: the merged settings before RecBole derives others from them, which build the same Config again.
 
     Raises:
-        ValueError: an unknown model or key, or a value out of range; the message names it.
-        FileNotFoundError: a config file that is not there.
+        MissingFileError: a config file does not exist.
+        UserError: a model or a setting is unknown, or a value cannot be used; the message names it.
     """
 
-    def __init__(self, model=None, dataset=None, config_file_list=None, config_dict=None):
+    settings: dict[str, Any]
+
+    def __init__(
+        self,
+        model: str | type[AbstractRecommender] | None = None,
+        dataset: str | None = None,
+        config_file_list: list[str] | None = None,
+        config_dict: dict[str, Any] | None = None,
+    ):
         super().__init__(model, dataset, config_file_list, copy.deepcopy(config_dict))
 
-    def compatibility_settings(self):
-        """RecBole's code uses the NumPy names dropped in 1.24; its own remedy does not run on NumPy 2."""
-        aliases = {
+    @property
+    def hash(self) -> str:
+        """Ten hex digits over model, dataset and every setting that changes the result, see :data:`NOT_IN_HASH`."""
+        settings = {key: value for key, value in self.settings.items() if key not in NOT_IN_HASH}
+        if not self["single_spec"]:
+            settings["processes"] = self["world_size"]
+        text = json.dumps([self.model, self.dataset, settings], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    def compatibility_settings(self) -> None:
+        """Restore the NumPy names that RecBole uses and NumPy 1.24 removed; RecBole's own remedy fails on NumPy 2."""
+        removed_names = {
             "bool": np.bool_,
             "int": np.int64,
             "float": np.float64,
             "complex": np.complex128,
             "object": np.object_,
+            "str": np.str_,
+            "long": np.int64,
+            "unicode": np.str_,
         }
-        for name, scalar in {**aliases, "str": np.str_, "long": np.int64, "unicode": np.str_}.items():
+        for name, scalar in removed_names.items():
             if name not in vars(np):
                 setattr(np, name, scalar)
 
-    def _init_parameters_category(self):
+    def _init_parameters_category(self) -> None:
         super()._init_parameters_category()
-        self.parameters = {
-            category: list(keys) for category, keys in self.parameters.items()
-        }  # RecBole appends to them
+        # RecBole appends to these lists, which belong to its module
+        self.parameters = {category: list(keys) for category, keys in self.parameters.items()}
 
-    def _load_cmd_line(self):
+    def _load_cmd_line(self) -> dict[str, Any]:
         return {}
 
-    def _convert_config_dict(self, config_dict):
+    def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
         return {key: parse_value(value) if isinstance(value, str) else value for key, value in config_dict.items()}
 
-    def _load_config_files(self, file_list):
+    def _load_config_files(self, file_list: list[str] | None) -> dict[str, Any]:
         merged = {}
         for file in file_list or []:
             try:
@@ -111,81 +181,101 @@ class Config(RecBoleConfig):
             merged.update(content or {})
         return merged
 
-    def _get_model_and_dataset(self, model, dataset):
-        model = model if model is not None else self.external_config_dict.get("model")
-        dataset = dataset if dataset is not None else self.external_config_dict.get("dataset")
-        for name, value in (("model", model), ("dataset", dataset)):
-            if value is None:
-                raise UserError(f"no {name} is given; pass --{name}=NAME")
+    def _get_model_and_dataset(
+        self, model: str | type[AbstractRecommender] | None, dataset: str | None
+    ) -> tuple[str, type[AbstractRecommender], str]:
+        if model is None:
+            model = self.external_config_dict.get("model")
+        if dataset is None:
+            dataset = self.external_config_dict.get("dataset")
+        if model is None:
+            raise UserError("no model is given; pass --model=NAME")
+        if dataset is None:
+            raise UserError("no dataset is given; pass --dataset=NAME")
         model_class = get_model(model) if isinstance(model, str) else model
         return model_class.__name__, model_class, str(dataset)
 
-    def _load_internal_config_dict(self, model, model_class, dataset):
+    def _load_internal_config_dict(self, model: str, model_class: type[AbstractRecommender], dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
         general = {}
         for file in ("overall", "dataset/sample", "quick_start_config/sequential"):
-            general.update(self._read(RECBOLE_PROPERTIES / f"{file}.yaml"))
-        specific = {k: v for k, v in self.internal_config_dict.items() if k not in general or general[k] != v}
+            general.update(self._read_properties(RECBOLE_PROPERTIES / f"{file}.yaml"))
+        specific = {
+            key: value
+            for key, value in self.internal_config_dict.items()
+            if key not in general or general[key] != value
+        }
         ours = properties_directory()
-        self.internal_config_dict.update(self._read(ours / "overall.yaml"))
+        self.internal_config_dict.update(self._read_properties(ours / "overall.yaml"))
         self.internal_config_dict.update(specific)
-        for kind in reversed(model_class.__mro__):  # a model of one's own has the settings of the one it is made from
-            self.internal_config_dict.update(self._read(ours / "model" / f"{kind.__name__}.yaml"))
-        self.internal_config_dict.update(self._read(ours / "dataset" / f"{dataset}.yaml"))
+        # a custom model has the settings of the classes that it is derived from
+        for kind in reversed(model_class.__mro__):
+            self.internal_config_dict.update(self._read_properties(ours / "model" / f"{kind.__name__}.yaml"))
+        self.internal_config_dict.update(self._read_properties(ours / "dataset" / f"{dataset}.yaml"))
 
-    def _read(self, file: Path) -> dict:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=self.yaml_loader) or {} if file.is_file() else {}
+    def _read_properties(self, file: Path) -> dict[str, Any]:
+        """Return the settings of a file, none if it does not exist."""
+        if not file.is_file():
+            return {}
+        return yaml.load(file.read_text(encoding="utf-8"), Loader=self.yaml_loader) or {}
 
-    def _get_final_config_dict(self):
-        self._refuse_unknown_keys()
+    def _get_final_config_dict(self) -> dict[str, Any]:
+        ignored = self._check_keys()
         final = super()._get_final_config_dict()
         if "train_neg_sample_args" not in self.external_config_dict and self._needs_no_negatives(final):
             final["train_neg_sample_args"] = None
-        final["eval_args"] = self._whole_evaluation(final["eval_args"])
+        final["eval_args"] = self._complete_eval_args()
         check_settings(final, self.internal_config_dict)
-        left_out = {*PROCESS_KEYS, *self._without_effect, "model", "dataset", "config_files", "MODEL_TYPE"}
-        self.settings = copy.deepcopy({k: v for k, v in final.items() if k not in left_out})
+        left_out = {*PROCESS_KEYS, *ignored, "model", "dataset", "config_files", "MODEL_TYPE"}
+        self.settings = copy.deepcopy({key: value for key, value in final.items() if key not in left_out})
         return final
 
-    def _whole_evaluation(self, arguments):
-        """What ``eval_args`` leaves out is ours; RecBole would put its own ratio split there."""
-        given = self.external_config_dict.get("eval_args", {})
-        if not isinstance(given, dict):
-            return given
-        ours = self._read(properties_directory() / "overall.yaml")["eval_args"]
-        mode = {**ours, **given}["mode"]
-        phases = mode if isinstance(mode, dict) else {"valid": mode, "test": mode}
-        return {**ours, **given, "mode": phases}
-
-    def _needs_no_negatives(self, final) -> bool:
-        return getattr(self.model_class, "input_type", None) is None and final.get("loss_type") == "CE"
-
-    def _refuse_unknown_keys(self):
-        listed = {*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments}
-        here = {
+    def _check_keys(self) -> set[str]:
+        """Refuse unknown settings, and return those that belong to another model, which are ignored."""
+        known = {
             *self.internal_config_dict,
-            *listed,
+            *general_arguments,
+            *training_arguments,
+            *evaluation_arguments,
+            *dataset_arguments,
             *PROCESS_KEYS,
             *UNLISTED_RECBOLE_KEYS,
             "model",
             "dataset",
             "config_files",
         }
-        elsewhere = set()
-        for file in [*RECBOLE_PROPERTIES.glob("model/*.yaml"), *properties_directory().glob("model/*.yaml")]:
-            elsewhere |= set(self._read(file))
-        self._without_effect = set()
+        of_other_models = set()
+        for directory in (RECBOLE_PROPERTIES, properties_directory()):
+            for file in directory.glob("model/*.yaml"):
+                of_other_models |= set(self._read_properties(file))
+        ignored = set()
         for key in self.external_config_dict:
-            if key in here:
+            if key in known:
                 continue
-            if key not in elsewhere and self.model in model_names():
-                raise UserError(f"there is no setting {key!r}; {nearest(key, sorted(here))}")
-            if key not in elsewhere:
-                continue  # a setting of a model of one's own
-            self._without_effect.add(key)
-            logging.getLogger().warning("setting %r belongs to another model and has no effect on %s", key, self.model)
+            if key in of_other_models:
+                ignored.add(key)
+                logging.getLogger().warning(
+                    "setting %r belongs to another model and has no effect on %s", key, self.model
+                )
+            elif self.model in list_models():
+                raise UserError(f"there is no setting {key!r}; {suggest(key, sorted(known))}")
+            # any other key is a setting of a custom model
+        return ignored
 
-    def _init_device(self):
+    def _complete_eval_args(self) -> Any:
+        """Fill in what ``eval_args`` leaves out with our defaults; RecBole would fill in its own ratio split."""
+        given = self.external_config_dict.get("eval_args", {})
+        if not isinstance(given, dict):
+            return given
+        complete = {**self._read_properties(properties_directory() / "overall.yaml")["eval_args"], **given}
+        mode = complete["mode"]
+        complete["mode"] = mode if isinstance(mode, dict) else {"valid": mode, "test": mode}
+        return complete
+
+    def _needs_no_negatives(self, final: dict[str, Any]) -> bool:
+        return getattr(self.model_class, "input_type", None) is None and final.get("loss_type") == "CE"
+
+    def _init_device(self) -> None:
         final = self.final_config_dict
         gpu_id = final["gpu_id"]
         gpu_id = ",".join(map(str, gpu_id)) if isinstance(gpu_id, tuple | list) else str(gpu_id)
@@ -197,52 +287,19 @@ class Config(RecBoleConfig):
         if not final["single_spec"]:
             self._join_process_group(cuda)
 
-    def _join_process_group(self, cuda: bool):
+    def _join_process_group(self, cuda: bool) -> None:
         final = self.final_config_dict
         if cuda:
             final["device"] = torch.device("cuda", final["local_rank"])
             torch.cuda.set_device(final["device"])
+        # torchrun has opened the meeting point already
+        launched = torch.distributed.is_torchelastic_launched()
         torch.distributed.init_process_group(
-            backend="nccl" if cuda else "gloo",  # RecBole asks for nccl always; a CPU has only gloo
+            # RecBole always asks for nccl, which a CPU does not have
+            backend="nccl" if cuda else "gloo",
             rank=final["local_rank"] + final["offset"],
             world_size=final["world_size"],
-            # torchrun has opened the meeting point already
-            init_method="env://"
-            if torch.distributed.is_torchelastic_launched()
-            else f"tcp://{final['ip']}:{final['port']}",
+            init_method="env://" if launched else f"tcp://{final['ip']}:{final['port']}",
         )
         if final["local_rank"] != 0:
             final.update(state="error", show_progress=False, verbose=False)
-
-    @property
-    def hash(self) -> str:
-        """Ten hex digits over model, data set and every setting that changes the result; not seed, paths or device."""
-        settings = {k: v for k, v in self.settings.items() if k not in NOT_IN_HASH}
-        if not self["single_spec"]:
-            settings["processes"] = self["world_size"]
-        text = json.dumps([self.model, self.dataset, settings], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-NAMED_VALUES = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "none": None,
-    "null": None,
-}
-
-
-def parse_value(text: str):
-    """A setting given as text: a Python literal, a YAML list or mapping, true/false, or the text itself. Never evaluated."""
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = NAMED_VALUES.get(text.strip().lower(), text)
-        if text.strip()[:1] in ("[", "{"):
-            with contextlib.suppress(yaml.YAMLError):  # an interval such as [5,inf) stays text
-                value = yaml.safe_load(text)
-    return list(value) if isinstance(value, tuple | set) else value

@@ -10,7 +10,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.utils import create_samplers
 
 from dataset_prep.origins import MOVIELENS, ORIGINS
-from recbole_echomamba.config.model_names import nearest
+from recbole_echomamba.config.model_names import suggest
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.data.dataloader import FullSortLoader, NegSampleLoader, TrainLoader
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
@@ -157,5 +157,5 @@ def _explain_missing(config, file: Path) -> str:
     if name in ORIGINS:
         raw, page = ORIGINS[name]
         return f"{missing}; get {raw} from {page}, then: python -m dataset_prep {name} --raw {raw} --out {folder}"
-    hint = nearest(name, ["ml-100k", *ORIGINS])
+    hint = suggest(name, ["ml-100k", *ORIGINS])
     return f"{missing}; put a RecBole atomic file there or point --data_path at the folder that holds {name}/ ({hint})"

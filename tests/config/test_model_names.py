@@ -4,14 +4,14 @@ import sys
 import pytest
 
 from recbole_echomamba import EchoMamba4Rec, Mamba4Rec, get_model
-from recbole_echomamba.config.model_names import model_names
+from recbole_echomamba.config.model_names import list_models
 
 
 def test_our_models_come_first_and_recboles_follow():
     assert get_model("EchoMamba4Rec") is EchoMamba4Rec
     assert get_model("Mamba4Rec") is Mamba4Rec
     assert get_model("SASRec").__module__.startswith("recbole.")
-    assert {"SASRec", "BERT4Rec", "GRU4Rec", "FPMC", "NARM"} <= set(model_names())
+    assert {"SASRec", "BERT4Rec", "GRU4Rec", "FPMC", "NARM"} <= set(list_models())
 
 
 @pytest.mark.parametrize("name", ["EchoMamba", "echomamba4rec"])
