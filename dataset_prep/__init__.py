@@ -1,1 +1,1 @@
-"""From a data set's raw distribution to RecBole's atomic files. Needs neither torch nor RecBole."""
+"""Convert the raw files of a dataset to RecBole's atomic files. Needs neither torch nor RecBole."""

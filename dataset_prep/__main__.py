@@ -6,124 +6,160 @@ import argparse
 import sys
 from pathlib import Path
 
-import duckdb
-
-from dataset_prep import amazon, lfm1b, movielens, netflix, table, tmall
-from dataset_prep.archive import Raw
+from dataset_prep import amazon, lfm1b, movielens, netflix, origins, table, tmall
 from dataset_prep.download import download
+from dataset_prep.errors import PreparationError, first_line
 from dataset_prep.preparation import prepare
-from dataset_prep.rows import BadRows
+from dataset_prep.raw_files import RawFiles
+from dataset_prep.rows import MalformedRows
 
 SOURCES = {name: module for module in (movielens, netflix, tmall, lfm1b, amazon, table) for name in module.NAMES}
+"""The module that reads each dataset."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prepare one data set; exit code 1 and one line on bad input."""
-    options = parser().parse_args(arguments)
-    module = SOURCES[options.source]
+    """Prepare one dataset.
+
+    Args:
+        arguments: arguments of the command line; those of the process by default.
+
+    Returns:
+        The exit code: 0, or 1 after an error, which is printed as one line.
+    """
+    options = make_parser().parse_args(arguments)
     try:
-        path = _raw_path(options, module)
-        bad = BadRows(options.skip_bad)
-        print(prepare(module.open_source(Raw(path), options, bad), options, bad))
-    except duckdb.OutOfMemoryException as error:
-        print(f"error: --memory-limit {options.memory_limit} is too little: {_first_line(error)}", file=sys.stderr)
-        return 1
-    except (OSError, ValueError, duckdb.Error) as error:
-        print(f"error: {_first_line(error)}", file=sys.stderr)
+        print(_run(options))
+    except Exception as error:
+        if options.debug:
+            raise
+        if isinstance(error, PreparationError):
+            print(f"error: {first_line(error)}", file=sys.stderr)
+        else:
+            print(f"error: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
+            print("this is a bug; run again with --debug for the traceback", file=sys.stderr)
         return 1
     return 0
 
 
-def _raw_path(options: argparse.Namespace, module) -> Path:
+def _run(options: argparse.Namespace) -> str:
+    raw_files = RawFiles(_raw_path(options))
+    malformed = MalformedRows(options.skip_bad)
+    source = SOURCES[options.source].open_source(raw_files, options, malformed)
+    return prepare(source, options, malformed)
+
+
+def _raw_path(options: argparse.Namespace) -> Path:
     if options.download:
-        if module is not movielens:
-            raise ValueError(f"{options.source} cannot be downloaded for you: {module.getting(options.source)}")
+        if options.source not in origins.MOVIELENS:
+            raise PreparationError(f"--download cannot fetch {options.source}: {_how_to_get(options.source)}")
         return download(options.source, options.raw or Path("raw"))
     if options.raw is None:
-        raise ValueError(f"--raw is missing: {module.getting(options.source)}")
+        raise PreparationError(f"--raw is missing: {_how_to_get(options.source)}")
     return options.raw
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def _how_to_get(name: str) -> str:
+    return table.ACCEPTED_FILES if name == "table" else origins.how_to_get(name)
 
 
-def parser() -> argparse.ArgumentParser:
-    """One sub-command a data set, with the options its source adds."""
-    whole = argparse.ArgumentParser(prog="python -m dataset_prep", description="Raw data to RecBole atomic files.")
-    names = whole.add_subparsers(dest="source", metavar="NAME", required=True, help=", ".join(SOURCES))
-    for name, module in SOURCES.items():
-        one = names.add_parser(name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-        _add_common(one, name)
-        if hasattr(module, "add_arguments"):
-            module.add_arguments(one)
-    return whole
-
-
-def _add_common(parser: argparse.ArgumentParser, name: str) -> None:
-    own = name == "table"
-    add = parser.add_argument
-    raw = "one .csv, .tsv, .jsonl or .parquet file" if own else "the archive as distributed, a folder or a file"
-    add("--raw", type=Path, metavar="PATH", help=raw)
-    add("--out", type=Path, default=Path("dataset"), help="where NAME/NAME.inter goes (default: dataset)")
-    add(
-        "--name",
-        type=_own_name if own else _file_name,
-        required=own,
-        default=None if own else name,
-        help="the prepared data set's name" + f" (default: {name})" * (not own),
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser, with one sub-command for each dataset."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dataset_prep", description="Convert the raw files of a dataset to RecBole's atomic files."
     )
-    fetched = "fetch the archive into the folder --raw (default: raw) first; MovieLens only"
-    add("--download", action="store_true", help=argparse.SUPPRESS if own else fetched)
-    add(
+    commands = parser.add_subparsers(dest="source", metavar="NAME", required=True, help=", ".join(SOURCES))
+    for name, module in SOURCES.items():
+        command = commands.add_parser(
+            name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == "table":
+            _add_table_arguments(command)
+        else:
+            _add_dataset_arguments(command, name)
+        _add_common_arguments(command, name)
+        if hasattr(module, "add_arguments"):
+            module.add_arguments(command)
+    return parser
+
+
+def _add_dataset_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        "--raw", type=Path, metavar="PATH", help="the archive as it is distributed, or a folder or file from it"
+    )
+    parser.add_argument("--name", type=_file_name, default=name, help=f"name of the prepared dataset (default: {name})")
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="first download the archive into the folder --raw (default: raw); MovieLens only",
+    )
+
+
+def _add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--raw", type=Path, metavar="PATH", help="one .csv, .tsv, .jsonl or .parquet file")
+    parser.add_argument("--name", type=_new_dataset_name, required=True, help="name of the prepared dataset")
+    # Every dataset has the same options, but a table has no published archive.
+    parser.add_argument("--download", action="store_true", help=argparse.SUPPRESS)
+
+
+def _add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("dataset"),
+        help="folder in which NAME/NAME.inter is written (default: dataset)",
+    )
+    parser.add_argument(
         "--min-user",
-        type=_positive,
+        type=_positive_number,
         default=1,
         metavar="N",
-        help="users with at least N events, iterated with --min-item",
+        help="keep users with at least N events, repeated with --min-item until nothing changes",
     )
-    add("--min-item", type=_positive, default=1, metavar="N", help="items with at least N events")
-    add("--last", type=_positive, metavar="N", help="each user's last N events")
-    add("--users", type=_positive, metavar="N", help="N users, drawn with --seed")
-    add("--seed", type=int, default=0, help="default: 0")
-    add(
+    parser.add_argument(
+        "--min-item", type=_positive_number, default=1, metavar="N", help="keep items with at least N events"
+    )
+    parser.add_argument("--last", type=_positive_number, metavar="N", help="keep each user's last N events")
+    parser.add_argument("--users", type=_positive_number, metavar="N", help="keep N users, drawn with --seed")
+    parser.add_argument("--seed", type=int, default=0, help="seed of --users (default: 0)")
+    parser.add_argument(
         "--dedup",
         choices=["keep-first", "keep-last", "count"],
-        help="one event per user and item, by time, then raw order; count keeps the first and their number",
+        help="keep one event for each user and item, by time, then raw order; count keeps the first and adds their number",
     )
-    add(
+    parser.add_argument(
         "--order",
         choices=["raw", "time"],
         default="raw",
-        help="raw, which published figures depend on (default), or exact time: timestamp becomes the place in a history",
+        help="order of the rows: raw, as published figures need it (default), or exact time, "
+        "where timestamp becomes the position in the user's history",
     )
-    add("--skip-bad", action="store_true", help="skip and count malformed rows instead of stopping")
-    add(
-        "--strict",
-        action="store_true",
-        help=argparse.SUPPRESS if own else "totals other than the published ones are an error",
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="skip and count malformed rows instead of stopping at the first"
     )
-    add("--memory-limit", default="2GB", metavar="SIZE", help="what DuckDB may hold (default: 2GB)")
-    add("--force", action="store_true", help="prepare again even if nothing has changed")
+    strict_help = "stop if the totals differ from the published ones"
+    parser.add_argument("--strict", action="store_true", help=argparse.SUPPRESS if name == "table" else strict_help)
+    parser.add_argument(
+        "--memory-limit", default="2GB", metavar="SIZE", help="how much memory DuckDB may use (default: 2GB)"
+    )
+    parser.add_argument("--force", action="store_true", help="prepare again even if nothing has changed")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _file_name(text: str) -> str:
     if not text or text.startswith(".") or "/" in text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"must be a plain name for a folder and its files, it is {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a plain name for a folder and its files, not {text!r}")
     return text
 
 
-def _own_name(text: str) -> str:
+def _new_dataset_name(text: str) -> str:
     if text in SOURCES:
-        raise argparse.ArgumentTypeError(
-            f"is that of a data set with settings of its own: choose another than {text!r}"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is the name of a dataset with its own settings: choose another")
     return _file_name(text)
 
 
-def _positive(text: str) -> int:
+def _positive_number(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, it is {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Archives from GroupLens, which lets anyone fetch them: resumed where an earlier attempt stopped, checked by their MD5."""
+"""Download MovieLens archives from GroupLens: resume an interrupted download and check the published MD5."""
 
 from __future__ import annotations
 
@@ -11,69 +11,84 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dataset_prep.errors import PreparationError, explain_system_errors
+from dataset_prep.origins import MOVIELENS_FILES
 from dataset_prep.record import checksum
 
-SITE = "https://files.grouplens.org/datasets/movielens"
-PATIENCE = 60  # seconds without an answer
-BLOCK = 1 << 20
+TIMEOUT_SECONDS = 60
+BLOCK_BYTES = 1 << 20
 
 
 def download(name: str, folder: Path) -> Path:
-    """``<folder>/<name>.zip``, fetched unless it is there.
+    """Download ``<folder>/<name>.zip`` unless it exists, and return its path.
 
-    Raises OSError when the site cannot be reached, ValueError when what arrived is not what the site says it is.
+    Raises:
+        PreparationError: the site cannot be reached, the checksum is wrong, or ``folder`` cannot be written.
     """
-    archive, unfinished = folder / f"{name}.zip", folder / f"{name}.zip.part"
+    archive = folder / f"{name}.zip"
     if archive.exists():
         return archive
-    folder.mkdir(parents=True, exist_ok=True)
-    url = f"{SITE}/{name}.zip"
-    try:
-        _fetch(url, unfinished)
-        expected = _published_md5(f"{url}.md5")
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        raise OSError(f"{url} cannot be fetched ({error}); run again to go on, or fetch it by other means") from None
-    found = checksum(unfinished, "md5")
-    if expected is None:
-        print(f"{url} has no published checksum; its md5 is {found}", file=sys.stderr)
-    elif found != expected:
-        unfinished.unlink()
-        raise ValueError(f"{url} arrived with md5 {found}, published is {expected}; run again to fetch it anew")
-    os.replace(unfinished, archive)
+    partial = folder / f"{name}.zip.part"
+    url = f"{MOVIELENS_FILES}/{name}.zip"
+    with explain_system_errors(f"cannot download {url} into {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            _fetch(url, partial)
+            expected = _published_md5(f"{url}.md5")
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            raise PreparationError(
+                f"cannot download {url} ({error}); run the command again to resume, or download the file yourself"
+            ) from error
+        found = checksum(partial, "md5")
+        if expected is None:
+            print(f"{url} has no published checksum; its md5 is {found}", file=sys.stderr)
+        elif found != expected:
+            partial.unlink()
+            raise PreparationError(
+                f"{url} has md5 {found}, but {expected} is published; run the command again to download it anew"
+            )
+        os.replace(partial, archive)
     return archive
 
 
-def _fetch(url: str, file: Path) -> None:
-    have = file.stat().st_size if file.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+def _fetch(url: str, path: Path) -> None:
+    """Download ``url``, after the bytes that ``path`` already holds."""
+    existing = path.stat().st_size if path.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={existing}-"} if existing else {})
     try:
-        answer = urllib.request.urlopen(request, timeout=PATIENCE)
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to fetch
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            # The file is complete already.
             return
         raise
-    with answer:
-        resumed = answer.status == 206
-        length = answer.headers.get("Content-Length")
-        total = int(length) + have * resumed if length else None
+    with response:
+        if response.status == http.HTTPStatus.PARTIAL_CONTENT:
+            mode = "ab"
+        else:
+            # The server ignores the range and sends the file from its beginning.
+            mode = "wb"
+            existing = 0
+        length = response.headers.get("Content-Length")
+        total = int(length) + existing if length else None
         with (
-            open(file, "ab" if resumed else "wb") as target,
-            tqdm(total=total, initial=have * resumed, unit="B", unit_scale=True, desc=file.name, disable=None) as bar,
+            open(path, mode) as file,
+            tqdm(total=total, initial=existing, unit="B", unit_scale=True, desc=path.name, disable=None) as progress,
         ):
-            while block := answer.read(BLOCK):
-                target.write(block)
-                bar.update(len(block))
-            if total is not None and target.tell() < total:
-                raise ConnectionError(f"the connection closed after {target.tell()} of {total} bytes")
+            while block := response.read(BLOCK_BYTES):
+                file.write(block)
+                progress.update(len(block))
+            if total is not None and file.tell() < total:
+                raise ConnectionError(f"the connection closed after {file.tell()} of {total} bytes")
 
 
 def _published_md5(url: str) -> str | None:
-    """The digest in the site's ``.md5`` file: ``<digest>  <name>`` or ``MD5 (<name>) = <digest>``."""
+    """Return the digest in the site's ``.md5`` file, ``<digest>  <name>`` or ``MD5 (<name>) = <digest>``, if there is one."""
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
-            words = answer.read(1000).decode("ascii", "replace").split()
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+            words = response.read(1000).decode("ascii", "replace").split()
     except urllib.error.HTTPError as error:
-        if error.code == 404:
+        if error.code == http.HTTPStatus.NOT_FOUND:
             return None
         raise
     return next((word.lower() for word in words if len(word) == 32), None)

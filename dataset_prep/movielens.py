@@ -1,10 +1,10 @@
-"""MovieLens (GroupLens): ml-1m in ``::``-separated latin-1, the later ones in CSV.
+"""MovieLens (GroupLens): ml-1m as ``::``-separated latin-1 text, the later datasets as CSV.
 
 ml-1m: ``ratings.dat`` ``UserID::MovieID::Rating::Timestamp``, ``movies.dat`` ``MovieID::Title (Year)::A|B``, ``users.dat``
 ``UserID::Gender::Age::Occupation::Zip-code``. Others: ``ratings.csv`` ``userId,movieId,rating,timestamp`` and ``movies.csv``
-``movieId,title,genres``, quoted where a title holds a comma. Formats and totals: each distribution's README.
+``movieId,title,genres``, quoted where a title holds a comma. Formats and totals: the README of each dataset.
 
-Row order is kept: RecBole sorts by a float32 timestamp, so the order of the file decides between ratings of the same minute,
+Row order is kept: RecBole sorts by a float32 timestamp, so the order in the file decides between ratings of the same minute,
 and every published RecBole figure depends on it.
 """
 
@@ -16,103 +16,129 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from dataset_prep.archive import Member, Raw
-from dataset_prep.origins import ORIGINS
-from dataset_prep.rows import NUMBER, WHOLE, BadRows, Kind, Layout, csv_records, whole_number
+from dataset_prep import origins
+from dataset_prep.errors import MissingFileError
+from dataset_prep.fields import NUMBER, WHOLE_NUMBER, FieldType, parse_whole_number
+from dataset_prep.raw_files import RawFile, RawFiles
+from dataset_prep.rows import Layout, MalformedRows, parse_rows, read_csv, read_lines, skip_header
 from dataset_prep.source import Feature, Source
 
+NAMES = list(origins.MOVIELENS)
 TOTALS = {
     "ml-1m": {"users": 6_040, "items": 3_706, "interactions": 1_000_209},
     "ml-20m": {"users": 138_493, "items listed": 27_278, "interactions": 20_000_263},
     "ml-25m": {"users": 162_541, "items listed": 62_423, "interactions": 25_000_095},
     "ml-32m": {"users": 200_948, "items listed": 87_585, "interactions": 32_000_204},
-    "ml-latest": {},  # grows
+    # These two change with every release.
+    "ml-latest": {},
     "ml-latest-small": {},
 }
 
-NAMES = list(TOTALS)
 
-
-def _present(text: str) -> str:
+def _non_empty(text: str) -> str:
     if not text:
         raise ValueError("is empty")
     return text
 
 
-PRESENT = Kind(pa.string(), b"", _present)
+NON_EMPTY = FieldType(pa.string(), b"", _non_empty)
 RATINGS_DAT = Layout(
-    {"UserID": WHOLE, "MovieID": WHOLE, "Rating": NUMBER, "Timestamp": WHOLE}, "::", encoding="latin-1"
-)
-MOVIES_DAT = Layout({"MovieID": WHOLE, "Title": PRESENT, "Genres": PRESENT}, "::", encoding="latin-1")
-USERS_DAT = Layout(
-    {"UserID": WHOLE, "Gender": PRESENT, "Age": PRESENT, "Occupation": PRESENT, "Zip-code": PRESENT},
+    {"UserID": WHOLE_NUMBER, "MovieID": WHOLE_NUMBER, "Rating": NUMBER, "Timestamp": WHOLE_NUMBER},
     "::",
     encoding="latin-1",
 )
-RATINGS_CSV = Layout({"userId": WHOLE, "movieId": WHOLE, "rating": NUMBER, "timestamp": WHOLE}, header=True)
+MOVIES_DAT = Layout({"MovieID": WHOLE_NUMBER, "Title": NON_EMPTY, "Genres": NON_EMPTY}, "::", encoding="latin-1")
+USERS_DAT = Layout(
+    {
+        "UserID": WHOLE_NUMBER,
+        "Gender": NON_EMPTY,
+        "Age": NON_EMPTY,
+        "Occupation": NON_EMPTY,
+        "Zip-code": NON_EMPTY,
+    },
+    "::",
+    encoding="latin-1",
+)
+RATINGS_CSV = Layout(
+    {"userId": WHOLE_NUMBER, "movieId": WHOLE_NUMBER, "rating": NUMBER, "timestamp": WHOLE_NUMBER}, header=True
+)
 
 COLUMNS = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
-MOVIE = ("item_id:token", "movie_title:token_seq", "release_year:token", "genre:token_seq")
-USER = ("user_id:token", "age:token", "gender:token", "occupation:token", "zip_code:token")
+MOVIE_HEADER = ["item_id:token", "movie_title:token_seq", "release_year:token", "genre:token_seq"]
+USER_HEADER = ["user_id:token", "age:token", "gender:token", "occupation:token", "zip_code:token"]
 
 YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
-"""The last parenthesis: titles hold others, as in "Amélie (Fabuleux destin) (2001)"."""
+"""The last parenthesis of a title; there may be others, as in "Amélie (Fabuleux destin) (2001)"."""
 
 
-def getting(name: str) -> str:
-    """Where the raw data are."""
-    file, page = ORIGINS[name]
-    return f"get {file} from {page}, or let --download do it"
+def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRows) -> Source:
+    """Open the ratings, with movies and (ml-1m) users; a single file may be the ratings alone.
+
+    Raises:
+        MissingFileError: a file of the dataset is missing.
+    """
+    name = options.source
+    if name == "ml-1m":
+        files, layout, features = _open_dat(raw_files, malformed)
+    else:
+        files, layout, features = _open_csv(raw_files, name, malformed)
+    events = (table.rename_columns(list(COLUMNS)) for table in layout.read_tables(files[0], malformed))
+    return Source(files, events, COLUMNS, features, TOTALS[name])
 
 
-def open_source(raw: Raw, options: Namespace, bad: BadRows) -> Source:
-    """Raises FileNotFoundError when a part of the distribution is missing; a single file may be the ratings alone."""
-    name, suffix = options.source, "dat" if options.source == "ml-1m" else "csv"
-    members, features = [_part(raw, f"ratings.{suffix}", name)], {}
-    if len(raw.members) > 1:
-        movies = _part(raw, f"movies.{suffix}", name)
-        features["item"] = Feature(MOVIE, (_movies_dat if name == "ml-1m" else _movies_csv)(movies, bad))
-        members.append(movies)
-        if name == "ml-1m":
-            users = _part(raw, "users.dat", name)
-            features["user"] = Feature(USER, _users_dat(users, bad))
-            members.append(users)
-    layout = RATINGS_DAT if name == "ml-1m" else RATINGS_CSV
-    events = (table.rename_columns(list(COLUMNS)) for table in layout.tables(members[0], bad))
-    return Source(members, events, COLUMNS, features, TOTALS[name])
+def _open_dat(raw_files: RawFiles, malformed: MalformedRows) -> tuple[list[RawFile], Layout, dict[str, Feature]]:
+    ratings = _require(raw_files, "ratings.dat", "ml-1m")
+    if len(raw_files.files) == 1:
+        return [ratings], RATINGS_DAT, {}
+    movies = _require(raw_files, "movies.dat", "ml-1m")
+    users = _require(raw_files, "users.dat", "ml-1m")
+    features = {
+        "item": Feature(MOVIE_HEADER, parse_rows(movies, read_lines(movies), _parse_movie, malformed)),
+        "user": Feature(USER_HEADER, _user_rows(users, malformed)),
+    }
+    return [ratings, movies, users], RATINGS_DAT, features
 
 
-def _part(raw: Raw, file: str, name: str) -> Member:
-    member = raw.find(file)
-    if member is None:
-        raise FileNotFoundError(f"{raw.path} holds no {file}; {getting(name)}")
-    return member
+def _open_csv(
+    raw_files: RawFiles, name: str, malformed: MalformedRows
+) -> tuple[list[RawFile], Layout, dict[str, Feature]]:
+    ratings = _require(raw_files, "ratings.csv", name)
+    if len(raw_files.files) == 1:
+        return [ratings], RATINGS_CSV, {}
+    movies = _require(raw_files, "movies.csv", name)
+    rows = parse_rows(movies, skip_header(read_csv(movies, malformed)), _parse_movie_record, malformed)
+    return [ratings, movies], RATINGS_CSV, {"item": Feature(MOVIE_HEADER, rows)}
 
 
-def _movies_dat(member: Member, bad: BadRows) -> Iterator[list[str]]:
-    for line, (movie, title, genres) in MOVIES_DAT.records(member, bad):
-        year = YEAR.search(title)
-        if year is None:
-            bad.report(member, line, f"the title {title!r} does not end with its (year)")
-            continue
-        yield [str(movie), title[: year.start()], year[1], genres.replace("|", " ")]
+def _require(raw_files: RawFiles, file_name: str, dataset: str) -> RawFile:
+    file = raw_files.find(file_name)
+    if file is None:
+        raise MissingFileError(f"{raw_files.path} holds no {file_name}; {origins.how_to_get(dataset)}")
+    return file
 
 
-def _users_dat(member: Member, bad: BadRows) -> Iterator[list[str]]:
-    for _, (user, gender, age, occupation, zip_code) in USERS_DAT.records(member, bad):
+def _parse_movie(line: bytes) -> list[str]:
+    movie, title, genres = MOVIES_DAT.parse_line(line)
+    year = YEAR.search(title)
+    if year is None:
+        raise ValueError(f"the title {title!r} does not end with its (year)")
+    return [str(movie), title[: year.start()], year[1], genres.replace("|", " ")]
+
+
+def _user_rows(file: RawFile, malformed: MalformedRows) -> Iterator[list[str]]:
+    for user, gender, age, occupation, zip_code in USERS_DAT.read_rows(file, malformed):
         yield [str(user), age, gender, occupation, zip_code]
 
 
-def _movies_csv(member: Member, bad: BadRows) -> Iterator[list[str]]:
-    for line, row in csv_records(member, bad):
-        if line == 1:
-            continue
-        try:
-            movie, title, genres = row
-            movie = whole_number(movie)
-        except ValueError as error:
-            bad.report(member, line, f"expected movieId,title,genres, found {row}: {error}")
-            continue
-        year = YEAR.search(title)  # some, series mostly, have none
-        genres = "" if genres == "(no genres listed)" else genres.replace("|", " ")
-        yield [str(movie), title[: year.start()] if year else title, year[1] if year else "", genres]
+def _parse_movie_record(record: list[str]) -> list[str]:
+    try:
+        movie, title, genres = record
+        movie = str(parse_whole_number(movie))
+    except ValueError as error:
+        raise ValueError(f"expected movieId,title,genres, found {record}: {error}") from None
+    genres = "" if genres == "(no genres listed)" else genres.replace("|", " ")
+    year = YEAR.search(title)
+    if year is None:
+        # Some movies, mostly series, have no year.
+        return [movie, title, "", genres]
+    return [movie, title[: year.start()], year[1], genres]

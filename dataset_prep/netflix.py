@@ -1,7 +1,7 @@
-"""The Netflix Prize: ``combined_data_1..4.txt`` (Kaggle), or the ``mv_*.txt`` of training_set.tar, and ``movie_titles.csv``.
+"""The Netflix Prize: ``combined_data_1..4.txt`` (Kaggle) or ``mv_*.txt`` (training_set.tar), and ``movie_titles.csv``.
 
-A line ``MovieID:`` begins a movie, lines ``CustomerID,Rating,YYYY-MM-DD`` follow. ``movie_titles.csv`` has
-``MovieID,year|NULL,title`` in latin-1, with commas in titles. Format and totals: the distribution's README. Dates become
+Ratings: a line ``MovieID:``, then the lines ``CustomerID,Rating,YYYY-MM-DD`` of that movie. ``movie_titles.csv``:
+``MovieID,year|NULL,title`` in latin-1, with commas in titles. Format and totals: the README of the dataset. Dates become
 seconds at midnight in UTC.
 """
 
@@ -14,84 +14,100 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from dataset_prep.archive import Member, Raw
-from dataset_prep.origins import ORIGINS
-from dataset_prep.rows import DAY, NUMBER, WHOLE, BadRows, Layout, blocks, lines, split_lines, whole_number
+from dataset_prep.errors import MissingFileError
+from dataset_prep.fields import DATE, NUMBER, WHOLE_NUMBER, parse_whole_number
+from dataset_prep.origins import how_to_get
+from dataset_prep.raw_files import RawFile, RawFiles
+from dataset_prep.rows import Layout, MalformedRows, parse_rows, read_blocks, read_lines, split_lines
 from dataset_prep.source import Feature, Source
 
 NAMES = ["netflix"]
 TOTALS = {"users": 480_189, "items": 17_770, "interactions": 100_480_507}
 
-RATING = Layout({"CustomerID": WHOLE, "Rating": NUMBER, "Date": DAY})
+RATINGS = Layout({"CustomerID": WHOLE_NUMBER, "Rating": NUMBER, "Date": DATE})
 MOVIE_LINE = re.compile(rb"^(\d{1,18}):\r?(?:\n|\Z)", re.MULTILINE)
 
 COLUMNS = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
-MOVIE = ("item_id:token", "movie_title:token_seq", "release_year:token")
+MOVIE_HEADER = ["item_id:token", "movie_title:token_seq", "release_year:token"]
 
 
-def getting(name: str) -> str:
-    """Where the raw data are."""
-    file, page = ORIGINS[name]
-    return (
-        f"register at {page} and get {file} "
-        "(combined_data_1.txt to combined_data_4.txt, movie_titles.csv), or point --raw at training_set.tar"
-    )
+def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRows) -> Source:
+    """Open the ratings, and the titles where present.
 
-
-def open_source(raw: Raw, options: Namespace, bad: BadRows) -> Source:
-    """Raises FileNotFoundError when there are no ratings."""
-    ratings = raw.find_all("combined_data_*.txt") or raw.find_all("mv_*.txt")
+    Raises:
+        MissingFileError: there are no ratings.
+    """
+    ratings = raw_files.find_all("combined_data_*.txt") or raw_files.find_all("mv_*.txt")
     if not ratings:
-        raise FileNotFoundError(f"{raw.path} holds neither combined_data_*.txt nor mv_*.txt; {getting('netflix')}")
-    titles = raw.find("movie_titles.csv") or raw.find("movie_titles.txt")
-    features = {"item": Feature(MOVIE, _titles(titles, bad))} if titles else {}
-    events = (table for member in ratings for table in _tables(member, bad))
-    return Source([*ratings, *([titles] if titles else [])], events, COLUMNS, features, TOTALS)
+        missing = f"{raw_files.path} holds neither combined_data_*.txt nor mv_*.txt"
+        raise MissingFileError(f"{missing}; {how_to_get('netflix')}")
+    events = (table for file in ratings for table in _read_tables(file, malformed))
+    titles = raw_files.find("movie_titles.csv") or raw_files.find("movie_titles.txt")
+    if titles is None:
+        return Source(ratings, events, COLUMNS, totals=TOTALS)
+    rows = parse_rows(titles, read_lines(titles), _parse_title, malformed)
+    return Source([*ratings, titles], events, COLUMNS, {"item": Feature(MOVIE_HEADER, rows)}, TOTALS)
 
 
-def _tables(member: Member, bad: BadRows) -> Iterator[pa.Table]:
-    movie = None
-    for first, block in blocks(member):
-        before, *parts = MOVIE_LINE.split(block)
-        numbers = [movie, *map(int, parts[::2])]
-        bodies = [before, *parts[1::2]]
-        ratings = None if movie is None and before else RATING.parse_block(b"".join(bodies))
-        if ratings is None:
-            yield _columns(*_line_by_line(member, first, block, movie, bad))
-        else:
-            lengths = [body.count(b"\n") for body in bodies]
-            lengths[-1] += not block.endswith(b"\n") and bool(bodies[-1])
-            yield _columns(np.repeat(np.array([n or 0 for n in numbers], np.int64), lengths), ratings)
-        movie = numbers[-1]
+def _read_tables(file: RawFile, malformed: MalformedRows) -> Iterator[pa.Table]:
+    movie: int | None = None
+    for first_line, block in read_blocks(file):
+        # Splitting gives the ratings that still belong to the movie before, then number and ratings of each movie.
+        ratings_before, *parts = MOVIE_LINE.split(block)
+        movies = [movie, *map(int, parts[::2])]
+        ratings = [ratings_before, *parts[1::2]]
+        table = _parse_block(movies, ratings)
+        if table is None:
+            table = _parse_line_by_line(file, first_line, block, movie, malformed)
+        yield table
+        movie = movies[-1]
 
 
-def _columns(movies, ratings: pa.Table) -> pa.Table:
-    columns = [ratings["CustomerID"], pa.array(movies, pa.int64()), ratings["Rating"], ratings["Date"]]
-    return pa.table(columns, names=list(COLUMNS))
+def _parse_block(movies: list[int | None], ratings: list[bytes]) -> pa.Table | None:
+    """Parse the lines of all movies at once; return None when the block must be parsed line by line."""
+    if movies[0] is None and ratings[0]:
+        return None
+    table = RATINGS.parse_block(b"".join(ratings))
+    if table is None:
+        return None
+    counts = [lines.count(b"\n") for lines in ratings]
+    if ratings[-1] and not ratings[-1].endswith(b"\n"):
+        # The last line of the file has no line end.
+        counts[-1] += 1
+    numbers = np.array([movie or 0 for movie in movies], np.int64)
+    return _to_table(np.repeat(numbers, counts), table)
 
 
-def _line_by_line(member: Member, first: int, block: bytes, movie: int | None, bad: BadRows) -> tuple[list, pa.Table]:
-    movies, rows = [], []
-    for line, text in enumerate(split_lines(block), first):
+def _parse_line_by_line(
+    file: RawFile, first_line: int, block: bytes, movie: int | None, malformed: MalformedRows
+) -> pa.Table:
+    movies = []
+    rows = []
+    for line, text in enumerate(split_lines(block), first_line):
         if found := MOVIE_LINE.fullmatch(text):
             movie = int(found[1])
             continue
         try:
-            row = RATING.parse_line(text)
+            row = RATINGS.parse_line(text)
             if movie is None:
                 raise ValueError("a rating before the first `MovieID:` line")
         except ValueError as error:
-            bad.report(member, line, error)
+            malformed.report(file, line, error)
         else:
             movies.append(movie)
             rows.append(row)
-    return movies, RATING.table(rows)
+    return _to_table(movies, RATINGS.to_table(rows))
 
 
-def _titles(member: Member, bad: BadRows) -> Iterator[list[str]]:
-    for line, text in lines(member):
-        try:
-            movie, year, title = text.decode("latin-1").split(",", 2)
-            yield [str(whole_number(movie)), title, "" if year == "NULL" else str(whole_number(year))]
-        except ValueError as error:
-            bad.report(member, line, f"expected MovieID,year,title, found {text!r}: {error}")
+def _to_table(movies: np.ndarray | list[int], ratings: pa.Table) -> pa.Table:
+    columns = [ratings["CustomerID"], pa.array(movies, pa.int64()), ratings["Rating"], ratings["Date"]]
+    return pa.table(columns, names=list(COLUMNS))
+
+
+def _parse_title(line: bytes) -> list[str]:
+    try:
+        movie, year, title = line.decode("latin-1").split(",", 2)
+        year = "" if year == "NULL" else str(parse_whole_number(year))
+        return [str(parse_whole_number(movie)), title, year]
+    except ValueError as error:
+        raise ValueError(f"expected MovieID,year,title, found {line!r}: {error}") from None

@@ -1,4 +1,4 @@
-"""One preparation from raw files to atomic files: read, filter, check against the published totals, write, put in place."""
+"""Prepare one dataset: read the raw files, filter, compare with the published totals, write the atomic files."""
 
 from __future__ import annotations
 
@@ -7,79 +7,107 @@ from argparse import Namespace
 from pathlib import Path
 
 from dataset_prep import record
-from dataset_prep.atomic import publish, workshop, write_rows
-from dataset_prep.pipeline import Events
-from dataset_prep.rows import BadRows
+from dataset_prep.atomic_file import write_rows
+from dataset_prep.errors import PreparationError, explain_system_errors
+from dataset_prep.event_log import EventLog, open_event_log
+from dataset_prep.rows import MalformedRows
 from dataset_prep.source import Source
+from dataset_prep.staging import lock_and_stage, publish
 
-WITHOUT_EFFECT = {"raw", "out", "memory_limit", "force", "download", "name"}
+WITHOUT_EFFECT = {"raw", "out", "memory_limit", "force", "download", "name", "debug"}
 """Options that do not change what is written."""
 
 
-def prepare(source: Source, options: Namespace, bad: BadRows) -> str:
-    """Write ``<out>/<name>/<name>.{inter,item,user,prep.json}``, all or none, and return the line of totals.
+def prepare(source: Source, options: Namespace, malformed: MalformedRows) -> str:
+    """Write ``<out>/<name>/<name>.{inter,item,user,prep.json}``, all of them or none.
 
-    Raises ValueError for malformed rows, and for totals other than the published ones under ``--strict``.
+    Args:
+        source: the opened dataset.
+        options: options of the command line.
+        malformed: what happens to malformed rows; the one that ``source`` reports to.
+
+    Returns:
+        The line with the numbers of users, items and interactions.
+
+    Raises:
+        PreparationError: a row is malformed, the filters leave nothing, the totals differ from the published ones under
+            ``--strict``, another preparation is running, or the disk is full.
     """
-    name, folder = options.name, options.out / options.name
-    inputs = record.describe_inputs(member.file for member in source.members)
-    settings = {k: v for k, v in vars(options).items() if k not in WITHOUT_EFFECT}
-    known = record.up_to_date(folder, name, inputs, settings)
-    if known and not options.force:
-        return f"{_summary(name, known['counts'])}\nnothing to do: made from the same files and options (--force redoes it)"
-    with workshop(folder) as work:
-        counts = _write(source, options, work)
-        if bad.count:
-            counts["skipped"] = bad.count
-            print(f"skipped {bad.count} malformed rows, the first: {bad.first}", file=sys.stderr)
-        files = [work / f"{name}.{part}" for part in ("inter", *source.features)]
-        record.write_record(work / f"{name}.prep.json", inputs, settings, counts, files)
-        earlier = record.files(folder, name)
-        publish(work, folder, [file.name for file in files], last=f"{name}.prep.json")
-        for part in ("item", "user"):
-            if part not in source.features and f"{name}.{part}" in earlier:
-                (folder / f"{name}.{part}").unlink(missing_ok=True)
+    name = options.name
+    folder = options.out / name
+    with explain_system_errors(f"cannot prepare {name} in {folder}"):
+        inputs = record.describe_inputs(file.path for file in source.files)
+        settings = {key: value for key, value in vars(options).items() if key not in WITHOUT_EFFECT}
+        current = record.find_current(folder, name, inputs, settings)
+        if current and not options.force:
+            unchanged = "nothing to do: made from the same files and options (--force prepares it again)"
+            return f"{_summary(name, current['counts'])}\n{unchanged}"
+        with lock_and_stage(folder) as staging:
+            counts = _write_files(source, options, staging)
+            if malformed.count:
+                counts["skipped"] = malformed.count
+                print(f"skipped {malformed.count} malformed rows, the first: {malformed.first}", file=sys.stderr)
+            files = [staging / f"{name}.{part}" for part in ("inter", *source.features)]
+            record.write_record(staging / f"{name}.prep.json", inputs, settings, counts, files)
+            earlier_files = record.list_files(folder, name)
+            publish(staging, folder, [file.name for file in files], record=f"{name}.prep.json")
+            _delete_outdated_features(source, folder, name, earlier_files)
     return _summary(name, counts)
 
 
-def _write(source: Source, options: Namespace, work: Path) -> dict[str, int]:
-    with Events(work, source.columns, options.memory_limit) as events:
-        events.load(source.events)
-        read = events.counts()
-        listed = {
-            f"{part}s listed": write_rows(work / f"{options.name}.{part}", feature.header, feature.rows)
-            for part, feature in source.features.items()
-        }
-        _check_totals({**read, **listed}, source.totals, options.name, options.strict)
-        counts = events.counts() if _filter(events, options) else read
+def _write_files(source: Source, options: Namespace, staging: Path) -> dict[str, int]:
+    """Write the data files into ``staging`` and return the counts for the record."""
+    with open_event_log(staging, source.columns, options.memory_limit) as log:
+        log.load(source.events)
+        counts_read = log.counts()
+        counts_listed = {}
+        for part, feature in source.features.items():
+            path = staging / f"{options.name}.{part}"
+            counts_listed[f"{part}s listed"] = write_rows(path, feature.header, feature.rows)
+        _check_totals({**counts_read, **counts_listed}, source.totals, options.name, options.strict)
+        counts = log.counts() if _filter(log, options) else counts_read
         if not counts["interactions"]:
-            raise ValueError("the filters leave no interactions")
-        events.write(work / f"{options.name}.inter", options.order)
-    return {**counts, "interactions read": read["interactions"], **listed}
+            raise PreparationError("the filters leave no interactions")
+        log.write(staging / f"{options.name}.inter", options.order)
+    return {**counts, "interactions read": counts_read["interactions"], **counts_listed}
 
 
-def _filter(events: Events, options: Namespace) -> bool:
-    """Repeats go first, then users are drawn, then the core is taken of what is left, then histories are cut."""
-    core = options.min_user > 1 or options.min_item > 1
+def _filter(log: EventLog, options: Namespace) -> bool:
+    """Apply the filters in the documented order; return whether there was one."""
+    filtered = False
     if options.dedup:
-        events.deduplicate(options.dedup)
+        log.deduplicate(options.dedup)
+        filtered = True
     if options.users:
-        events.sample_users(options.users, options.seed)
-    if core:
-        events.core(options.min_user, options.min_item)
+        log.sample_users(options.users, options.seed)
+        filtered = True
+    if options.min_user > 1 or options.min_item > 1:
+        log.keep_core(options.min_user, options.min_item)
+        filtered = True
     if options.last:
-        events.last(options.last)
-    return bool(options.dedup or options.users or core or options.last)
+        log.keep_last(options.last)
+        filtered = True
+    return filtered
 
 
 def _check_totals(counts: dict[str, int], totals: dict[str, int], name: str, strict: bool) -> None:
-    wrong = [f"{counts[k]:,} {k}, published {n:,}" for k, n in totals.items() if k in counts and counts[k] != n]
-    if not wrong:
+    differences = []
+    for key, published in totals.items():
+        if key in counts and counts[key] != published:
+            differences.append(f"{counts[key]:,} {key}, published {published:,}")
+    if not differences:
         return
-    message = f"{name} has other totals than its whole distribution: {'; '.join(wrong)}"
+    message = f"{name} has other totals than the complete dataset: {'; '.join(differences)}"
     if strict:
-        raise ValueError(message)
+        raise PreparationError(message)
     print(f"WARNING: {message}", file=sys.stderr)
+
+
+def _delete_outdated_features(source: Source, folder: Path, name: str, earlier_files: set[str]) -> None:
+    """Delete an ``.item`` or ``.user`` file that an earlier preparation wrote and this one did not."""
+    for part in ("item", "user"):
+        if part not in source.features and f"{name}.{part}" in earlier_files:
+            (folder / f"{name}.{part}").unlink(missing_ok=True)
 
 
 def _summary(name: str, counts: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""``NAME.prep.json``: what a prepared data set was made from, and whether it is still that."""
+"""Read and write ``NAME.prep.json``, the record of what a prepared dataset was made from."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from pathlib import Path
 from tqdm import tqdm
 
 VERSION = 1
-"""Raised when the same raw data and options give other files."""
+"""Increase it when the same raw data and options give other files."""
 
 
-def describe_inputs(files: Iterable[Path]) -> list[dict]:
-    """Name, size and sha256 of each raw file."""
-    return [{"file": f.name, "bytes": f.stat().st_size, "sha256": checksum(f, "sha256")} for f in sorted(set(files))]
+def describe_inputs(paths: Iterable[Path]) -> list[dict]:
+    """Return name, size in bytes and sha256 of each raw file."""
+    return [
+        {"file": path.name, "bytes": path.stat().st_size, "sha256": checksum(path, "sha256")}
+        for path in sorted(set(paths))
+    ]
 
 
-def up_to_date(folder: Path, name: str, inputs: list[dict], options: dict) -> dict | None:
-    """The record in ``folder`` when it tells of the same inputs, options and version, and its files are there in full."""
+def find_current(folder: Path, name: str, inputs: list[dict], options: dict) -> dict | None:
+    """Return the record in ``folder`` if it matches the inputs, the options and this version and its files are complete."""
     record = _read(folder, name)
     if record is None or (record["inputs"], record["options"], record["version"]) != (inputs, options, VERSION):
         return None
-    there = [(folder / file).is_file() and (folder / file).stat().st_size == n for file, n in record["files"].items()]
-    return record if all(there) else None
+    for file, size in record["files"].items():
+        path = folder / file
+        if not path.is_file() or path.stat().st_size != size:
+            return None
+    return record
 
 
-def files(folder: Path, name: str) -> set[str]:
-    """The files an earlier preparation wrote, by its record; none when there is no record."""
+def list_files(folder: Path, name: str) -> set[str]:
+    """Return the names of the files that an earlier preparation wrote, by its record; empty without a record."""
     record = _read(folder, name)
     return set(record["files"]) if record else set()
 
@@ -38,23 +44,39 @@ def _read(folder: Path, name: str) -> dict | None:
         record = json.loads((folder / f"{name}.prep.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    keys = {"version", "inputs", "options", "counts", "files"}
-    return record if isinstance(record, dict) and keys <= record.keys() and isinstance(record["files"], dict) else None
+    required = {"version", "inputs", "options", "counts", "files"}
+    if not isinstance(record, dict) or not required <= record.keys() or not isinstance(record["files"], dict):
+        return None
+    return record
 
 
-def write_record(file: Path, inputs: list[dict], options: dict, counts: dict, outputs: Iterable[Path]) -> None:
-    """Write the record of a preparation."""
+def write_record(path: Path, inputs: list[dict], options: dict, counts: dict, outputs: Iterable[Path]) -> None:
+    """Write the record of a preparation.
+
+    Args:
+        path: file to write.
+        inputs: the raw files, from :func:`describe_inputs`.
+        options: the options that decide what is written.
+        counts: numbers of users, items and interactions.
+        outputs: the files of the dataset; their sizes are recorded.
+    """
     sizes = {output.name: output.stat().st_size for output in outputs}
     record = {"version": VERSION, "inputs": inputs, "options": options, "counts": counts, "files": sizes}
-    file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def checksum(file: Path, algorithm: str) -> str:
-    """A file's digest in hexadecimal."""
-    digest, size = hashlib.new(algorithm), file.stat().st_size
-    label = f"{algorithm} of {file.name}"
-    with open(file, "rb") as stream, tqdm(total=size, unit="B", unit_scale=True, desc=label, disable=None) as bar:
-        while block := stream.read(1 << 20):
+def checksum(path: Path, algorithm: str) -> str:
+    """Return the hexadecimal digest of a file; show progress in a terminal.
+
+    Args:
+        path: file to read.
+        algorithm: ``md5`` or ``sha256``.
+    """
+    digest = hashlib.new(algorithm)
+    label = f"{algorithm} of {path.name}"
+    size = path.stat().st_size
+    with open(path, "rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=label, disable=None) as progress:
+        while block := file.read(1 << 20):
             digest.update(block)
-            bar.update(len(block))
+            progress.update(len(block))
     return digest.hexdigest()

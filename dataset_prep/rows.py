@@ -1,212 +1,253 @@
-"""From bytes to checked rows: malformed ones stop the run with ``file:line: reason``, or are skipped and counted.
+"""Read raw files as checked rows; stop at a malformed row with ``file:line: reason``, or skip and count it.
 
-Delimited text is read in blocks of whole lines. A block made of nothing but ordinary characters is parsed by Arrow; any
-other block, and any Arrow does not accept, is read again line by line, which decides and finds the line to name. Both ways
-give the same rows (tested).
+Delimited text is read in blocks of whole lines. A block of ordinary bytes only is parsed by Arrow. Any other block, and
+any block that Arrow rejects, is parsed line by line, which decides whether it is valid and finds the line to name. Both ways
+return the same rows.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import BinaryIO
+from itertools import islice
+from typing import BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.csv
 from tqdm import tqdm
 
-from dataset_prep.archive import DAMAGE, Member
-from dataset_prep.atomic import identifier
+from dataset_prep.errors import PreparationError
+from dataset_prep.fields import WHOLE_NUMBER, FieldType
+from dataset_prep.raw_files import DAMAGE_ERRORS, RawFile
 
-BLOCK = 16 << 20
-LONGEST_LINE = 64 << 20
-DIGITS = b"0123456789"
+Line = TypeVar("Line")
+Row = TypeVar("Row")
+
+BLOCK_BYTES = 16 << 20
+LONGEST_LINE_BYTES = 64 << 20
+ROWS_PER_TABLE = 100_000
+"""Rows that are converted to one table where they are parsed one at a time."""
 
 
-class BadRows:
-    """What becomes of malformed rows: the first one raises ValueError, or all are counted and the first is kept to be told."""
+ONLY_ARROW_READS = (b"-", b"0x", b"0X")
+"""Beginnings of a whole number that Arrow accepts and :func:`dataset_prep.fields.parse_whole_number` refuses."""
+
+
+class MalformedRows:
+    """Decide what happens to malformed rows.
+
+    Args:
+        skip: skip and count them (``--skip-bad``) instead of stopping at the first one.
+
+    Attributes:
+        count: number of rows skipped.
+        first: message of the first one.
+    """
 
     def __init__(self, skip: bool = False):
-        self.skip, self.count, self.first = skip, 0, None
+        self.skip = skip
+        self.count = 0
+        self.first: str | None = None
 
-    def report(self, member: Member, line: int, reason: object) -> None:
-        """Take note of one; ``reason`` is text or the error it raised."""
-        message = f"{member.label}:{line}: {reason}"
+    def report(self, file: RawFile, line: int, reason: object) -> None:
+        """Count one malformed row, or stop.
+
+        Args:
+            file: raw file that holds the row.
+            line: its line, from 1.
+            reason: text, or the error that the row caused.
+
+        Raises:
+            PreparationError: malformed rows are not to be skipped.
+        """
+        message = f"{file.label}:{line}: {reason}"
         if not self.skip:
-            raise ValueError(message) from None
+            raise PreparationError(message) from None
         self.count += 1
-        self.first = self.first or message
+        if self.first is None:
+            self.first = message
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What a field holds: ``parse`` gives its value or raises ValueError; ``plain`` are its ordinary characters."""
-
-    type: pa.DataType
-    plain: bytes
-    parse: Callable[[str], object]
-
-
-def whole_number(text: str) -> int:
-    """A whole number from 0 to 2**63 - 1."""
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(f"is {text!r}, not a whole number")
-    if int(text) >= 1 << 63:
-        raise ValueError(f"is {text}, too large a number")
-    return int(text)
-
-
-def number(text: str) -> str:
-    """A finite decimal number, as it is written."""
-    try:
-        finite = abs(float(text)) < float("inf")
-    except ValueError:
-        finite = False
-    if not finite or not text.isascii() or text != text.strip() or "_" in text:
-        raise ValueError(f"is {text!r}, not a number")
-    return text
-
-
-def day(text: str) -> int:
-    """A date ``YYYY-MM-DD`` or ``YYYYMMDD`` as seconds since 1970 at midnight in UTC."""
-    found = re.fullmatch(r"(\d{4})(-?)(\d{2})\2(\d{2})", text, re.ASCII)
-    try:
-        date = datetime(int(found[1]), int(found[3]), int(found[4]), tzinfo=timezone.utc)
-    except (TypeError, ValueError):
-        raise ValueError(f"is {text!r}, not a date") from None
-    if date.year < 1970:
-        raise ValueError(f"is {text!r}, before 1970")
-    return int(date.timestamp())
-
-
-WHOLE = Kind(pa.int64(), DIGITS, whole_number)
-NUMBER = Kind(pa.string(), DIGITS + b".", number)
-DAY = Kind(pa.int64(), DIGITS + b"-", day)
-ID = Kind(pa.string(), DIGITS + b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-", identifier)
-TEXT = Kind(pa.string(), b"", str)
+def parse_rows(
+    file: RawFile, lines: Iterable[tuple[int, Line]], parse: Callable[[Line], Row], malformed: MalformedRows
+) -> Iterator[Row]:
+    """Yield ``parse(content)`` for each ``(line, content)``; report those for which it raises ValueError."""
+    for line, content in lines:
+        try:
+            row = parse(content)
+        except ValueError as error:
+            malformed.report(file, line, error)
+        else:
+            yield row
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Delimited lines without quoting: the raw name of each field and its kind."""
+    """Lines of delimited fields without quoting.
 
-    fields: dict[str, Kind]
+    Attributes:
+        fields: type of each field by its name in the raw data, in order.
+        delimiter: text between two fields.
+        header: whether the first line names the fields.
+        encoding: encoding of the text.
+    """
+
+    fields: dict[str, FieldType]
     delimiter: str = ","
     header: bool = False
     encoding: str = "utf-8"
 
-    def tables(self, member: Member, bad: BadRows) -> Iterator[pa.Table]:
-        """The member's rows, in order, one table a block. ValueError for a header with other columns."""
-        for first, block in self._body(member):
+    @property
+    def header_line(self) -> str:
+        """The names of the fields as a header writes them."""
+        return self.delimiter.join(self.fields)
+
+    def read_tables(self, file: RawFile, malformed: MalformedRows) -> Iterator[pa.Table]:
+        """Yield the rows of a file in order, one table for each block.
+
+        Raises:
+            PreparationError: the header names other fields, a row is malformed, or the file is damaged.
+        """
+        for first_line, block in self._read_body(file):
             table = self.parse_block(block)
-            yield self.table(row for _, row in self._rows(member, first, block, bad)) if table is None else table
+            if table is None:
+                lines = enumerate(split_lines(block), first_line)
+                table = self.to_table(parse_rows(file, lines, self.parse_line, malformed))
+            yield table
 
-    def records(self, member: Member, bad: BadRows) -> Iterator[tuple[int, list]]:
-        """The member's rows, in order, one at a time, each with its line number."""
-        for first, block in self._body(member):
-            yield from self._rows(member, first, block, bad)
+    def read_rows(self, file: RawFile, malformed: MalformedRows) -> Iterator[list]:
+        """Yield the rows of a file without a header in order, one at a time."""
+        return parse_rows(file, read_lines(file), self.parse_line, malformed)
 
-    def _body(self, member: Member) -> Iterator[tuple[int, bytes]]:
-        for first, block in blocks(member):
-            if first == 1 and self.header:
-                header, _, block = block.partition(b"\n")
-                self._check_header(member, header)
-                first = 2
-            yield first, block
+    def _read_body(self, file: RawFile) -> Iterator[tuple[int, bytes]]:
+        for first_line, block in read_blocks(file):
+            if first_line == 1 and self.header:
+                header, _, rest = block.partition(b"\n")
+                self._check_header(file, header)
+                yield 2, rest
+            else:
+                yield first_line, block
 
-    def _check_header(self, member: Member, header: bytes) -> None:
-        names = header.decode(self.encoding, "replace").lstrip("\ufeff").rstrip("\r")
-        if names != self.delimiter.join(self.fields):
-            raise ValueError(f"{member.label}:1: expected {self.delimiter.join(self.fields)}, found {names!r}")
-
-    def _rows(self, member: Member, first: int, block: bytes, bad: BadRows) -> Iterator[tuple[int, list]]:
-        for line, text in enumerate(split_lines(block), first):
-            try:
-                yield line, self.parse_line(text)
-            except ValueError as error:
-                bad.report(member, line, error)
+    def _check_header(self, file: RawFile, header: bytes) -> None:
+        found = header.decode(self.encoding, "replace").lstrip("\ufeff").rstrip("\r")
+        if found != self.header_line:
+            raise PreparationError(f"{file.label}:1: expected {self.header_line}, found {found!r}")
 
     def parse_line(self, line: bytes) -> list:
-        """The values of one line; ValueError with the reason when it is malformed."""
+        """Return the values of one line; ValueError with the reason when it is malformed."""
         try:
             text = line.decode(self.encoding)
         except UnicodeDecodeError:
             raise ValueError(f"is not {self.encoding}: {line!r}") from None
         texts = text.split(self.delimiter)
         if len(texts) != len(self.fields):
-            raise ValueError(f"expected {self.delimiter.join(self.fields)}, found {text!r}")
-        return self.parse(texts)
+            raise ValueError(f"expected {self.header_line}, found {text!r}")
+        return self.parse_fields(texts)
 
-    def parse(self, texts: Sequence[str]) -> list:
-        """The values of one row's fields; ValueError naming the field that is malformed."""
+    def parse_fields(self, raw_values: Sequence) -> list:
+        """Return the values of one row; ValueError that names the field when one is malformed."""
         values = []
-        for (name, kind), value in zip(self.fields.items(), texts, strict=True):
+        for (name, field_type), raw_value in zip(self.fields.items(), raw_values, strict=True):
             try:
-                values.append(kind.parse(value))
+                values.append(field_type.parse(raw_value))
             except ValueError as error:
                 raise ValueError(f"{name} {error}") from None
         return values
 
     def parse_block(self, block: bytes) -> pa.Table | None:
-        """The fast way: all lines at once, or None when the block is out of the ordinary."""
-        block, delimiter = block.replace(b"\r\n", b"\n"), self.delimiter
-        ordinary = b"".join(kind.plain for kind in self.fields.values())
-        if block.translate(None, ordinary + delimiter.encode() + b"\n"):
+        """Return the table of a block of whole lines, or None when it must be parsed line by line."""
+        block = block.replace(b"\r\n", b"\n")
+        ordinary = b"".join(field_type.ordinary for field_type in self.fields.values())
+        if block.translate(None, ordinary + self.delimiter.encode() + b"\n"):
             return None
-        if delimiter == "::":  # Arrow knows delimiters of one character
-            block, delimiter = block.replace(b"::", b"\t"), "\t"
-        types = {n: k.type if k is WHOLE else pa.dictionary(pa.int32(), pa.string()) for n, k in self.fields.items()}
+        delimiter = self.delimiter
+        if delimiter == "::":
+            # Arrow supports delimiters of one character only.
+            block = block.replace(b"::", b"\t")
+            delimiter = "\t"
+        if _has_field_starting_with(ONLY_ARROW_READS, block, delimiter):
+            return None
+        arrow_types = {name: _type_for_arrow(field_type) for name, field_type in self.fields.items()}
         try:
             table = pa.csv.read_csv(
                 io.BytesIO(block),
-                read_options=pa.csv.ReadOptions(column_names=list(types), block_size=len(block) + 1),
+                read_options=pa.csv.ReadOptions(column_names=list(arrow_types), block_size=len(block) + 1),
                 parse_options=pa.csv.ParseOptions(delimiter=delimiter, quote_char=False, ignore_empty_lines=False),
-                convert_options=pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=False),
+                convert_options=pa.csv.ConvertOptions(
+                    column_types=arrow_types, null_values=[""], strings_can_be_null=False
+                ),
             )
-            columns = [_values(table[name], kind) for name, kind in self.fields.items()]
-        except ValueError:  # Arrow's own errors are ValueErrors too
+            columns = [_parse_column(table[name], field_type) for name, field_type in self.fields.items()]
+        except ValueError:
+            # Arrow's own errors are ValueErrors too.
             return None
         return pa.table(columns, names=list(self.fields))
 
-    def table(self, rows: Iterable[list]) -> pa.Table:
-        """Rows of parsed values as a table with the layout's types."""
+    def to_table(self, rows: Iterable[Sequence]) -> pa.Table:
+        """Return rows of parsed values as one table."""
         columns = list(zip(*rows, strict=True)) or [[] for _ in self.fields]
-        arrays = [pa.array(c, kind.type) for c, kind in zip(columns, self.fields.values(), strict=True)]
+        types = [field_type.arrow_type for field_type in self.fields.values()]
+        arrays = [pa.array(column, arrow_type) for column, arrow_type in zip(columns, types, strict=True)]
         return pa.table(arrays, names=list(self.fields))
 
+    def to_tables(self, rows: Iterable[Sequence]) -> Iterator[pa.Table]:
+        """Yield rows of parsed values as tables of :data:`ROWS_PER_TABLE` rows."""
+        remaining = iter(rows)
+        while chunk := list(islice(remaining, ROWS_PER_TABLE)):
+            yield self.to_table(chunk)
 
-def _values(column: pa.ChunkedArray, kind: Kind) -> pa.Array:
+
+def _has_field_starting_with(beginnings: tuple[bytes, ...], block: bytes, delimiter: str) -> bool:
+    separators = (delimiter.encode(), b"\n")
+    return block.startswith(beginnings) or any(
+        separator + beginning in block for separator in separators for beginning in beginnings
+    )
+
+
+def _type_for_arrow(field_type: FieldType) -> pa.DataType:
+    """Let Arrow parse whole numbers; read other fields as a dictionary, so that each distinct text is parsed once."""
+    if field_type is WHOLE_NUMBER:
+        return field_type.arrow_type
+    return pa.dictionary(pa.int32(), pa.string())
+
+
+def _parse_column(column: pa.ChunkedArray, field_type: FieldType) -> pa.Array | pa.ChunkedArray:
     if column.null_count:
         raise ValueError("empty field")
-    if kind is WHOLE:
+    if field_type is WHOLE_NUMBER:
         return column
     column = column.combine_chunks()
-    distinct = pa.array([kind.parse(text) for text in column.dictionary.to_pylist()], kind.type)
-    return distinct.take(column.indices)
+    distinct = [field_type.parse(text) for text in column.dictionary.to_pylist()]
+    return pa.array(distinct, field_type.arrow_type).take(column.indices)
 
 
 def split_lines(block: bytes) -> list[bytes]:
-    r"""Lines without their ends, which are ``\n`` or ``\r\n``."""
+    r"""Return the lines of a block without their ends, which are ``\n`` or ``\r\n``."""
     lines = block.split(b"\n")
     if not lines[-1]:
         lines.pop()
     return [line.removesuffix(b"\r") for line in lines]
 
 
-def blocks(member: Member) -> Iterator[tuple[int, bytes]]:
-    """The member in blocks of whole lines, each with the number of its first line; progress goes to a terminal."""
-    line, rest = 1, b""
-    total = None if member.is_gzip else member.size
-    with member.open() as stream, tqdm(total=total, unit="B", unit_scale=True, desc=member.name, disable=None) as bar:
-        while chunk := _read(stream, member, line):
-            bar.update(len(chunk))
+def read_blocks(file: RawFile) -> Iterator[tuple[int, bytes]]:
+    """Yield a file in blocks of whole lines, each with the number of its first line; show progress in a terminal.
+
+    Raises:
+        PreparationError: the file is damaged, or a line is longer than :data:`LONGEST_LINE_BYTES`.
+    """
+    line = 1
+    rest = b""
+    total = None if file.is_gzip else file.size
+    with file.open() as stream, tqdm(total=total, unit="B", unit_scale=True, desc=file.name, disable=None) as progress:
+        while chunk := _read_chunk(stream, file, line):
+            progress.update(len(chunk))
             block, newline, rest = (rest + chunk).rpartition(b"\n")
-            if len(rest) > LONGEST_LINE:
-                raise ValueError(f"{member.label}:{line}: a line from here on has more than {LONGEST_LINE} bytes")
+            if len(rest) > LONGEST_LINE_BYTES:
+                raise PreparationError(
+                    f"{file.label}:{line}: a line after this one has more than {LONGEST_LINE_BYTES} bytes"
+                )
             if newline:
                 yield line, block + newline
                 line += block.count(b"\n") + 1
@@ -214,42 +255,51 @@ def blocks(member: Member) -> Iterator[tuple[int, bytes]]:
         yield line, rest
 
 
-def _read(stream: BinaryIO, member: Member, line: int) -> bytes:
+def _read_chunk(stream: BinaryIO, file: RawFile, line: int) -> bytes:
     try:
-        return stream.read(BLOCK)
-    except DAMAGE as error:
-        raise ValueError(f"{member.label}:{line}: the data from here on are cut short or damaged: {error}") from None
+        return stream.read(BLOCK_BYTES)
+    except DAMAGE_ERRORS as error:
+        raise PreparationError(
+            f"{file.label}:{line}: the data after this line are truncated or damaged: {error}"
+        ) from None
 
 
-def lines(member: Member) -> Iterator[tuple[int, bytes]]:
-    """The member's lines without their ends, numbered from 1."""
-    for first, block in blocks(member):
-        yield from enumerate(split_lines(block), first)
+def read_lines(file: RawFile) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file without their ends, numbered from 1."""
+    for first_line, block in read_blocks(file):
+        yield from enumerate(split_lines(block), first_line)
 
 
-def csv_records(member: Member, bad: BadRows, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """Rows of a quoted CSV in UTF-8, the header too, each with the number of its first line.
+def skip_header(lines: Iterable[tuple[int, Line]]) -> Iterator[tuple[int, Line]]:
+    """Yield all numbered lines but line 1."""
+    return ((line, content) for line, content in lines if line > 1)
 
-    Bytes that are not UTF-8 become lone surrogates, which no id may hold. A quote that never closes raises ValueError
-    even when malformed rows are skipped: nobody knows what it swallowed.
+
+def read_csv(file: RawFile, malformed: MalformedRows, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a quoted CSV in UTF-8, header included, each with the number of its first line.
+
+    Bytes that are not UTF-8 become lone surrogates, which :func:`dataset_prep.atomic_file.check_identifier` refuses.
+
+    Raises:
+        PreparationError: a quote never closes, even when malformed rows are skipped: it is unknown what it swallowed.
     """
-    csv.field_size_limit(LONGEST_LINE)
-    reader = csv.reader(_text_lines(member), delimiter=delimiter, strict=True)
+    csv.field_size_limit(LONGEST_LINE_BYTES)
+    reader = csv.reader(_read_text_lines(file), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
         try:
-            row = next(reader)
+            record = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             if "unexpected end" in str(error):
-                raise ValueError(f"{member.label}:{line}: a quote opens here and never closes") from None
-            bad.report(member, line, error)
+                raise PreparationError(f"{file.label}:{line}: a quote opens here and never closes") from None
+            malformed.report(file, line, error)
         else:
-            yield line, row
+            yield line, record
 
 
-def _text_lines(member: Member) -> Iterator[str]:
-    for number, line in lines(member):
+def _read_text_lines(file: RawFile) -> Iterator[str]:
+    for number, line in read_lines(file):
         text = line.decode("utf-8", "surrogateescape") + "\n"
         yield text.removeprefix("\ufeff") if number == 1 else text

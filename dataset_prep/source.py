@@ -1,4 +1,4 @@
-"""What a source file says about one data set; everything else is the same for all."""
+"""What each dataset's module hands to the preparation; the rest is the same for all datasets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from dataset_prep.archive import Member
+from dataset_prep.raw_files import RawFile
 
 
 @dataclass(frozen=True)
 class Feature:
-    """An ``.item`` or ``.user`` file: typed header fields and rows of text."""
+    """The content of an ``.item`` or ``.user`` file.
+
+    Attributes:
+        header: ``name:type`` of each column.
+        rows: text of each row's fields.
+    """
 
     header: Sequence[str]
     rows: Iterable[Sequence[str]]
@@ -20,16 +25,17 @@ class Feature:
 
 @dataclass(frozen=True)
 class Source:
-    """One data set, opened but not yet read.
+    """One dataset, opened but not yet read.
 
     Attributes:
-        members: the raw files used. events: tables with at least ``columns``, in raw order.
-        columns: column of ``.inter`` to RecBole's type; ``user_id``, ``item_id`` and ``timestamp`` are among them.
-        features: ``item`` and ``user`` to their files, where the raw data have them.
-        totals: the owner's published ``users, items, interactions, items listed`` for the whole distribution.
+        files: the raw files used.
+        events: tables of interactions in raw order, each with at least ``columns``.
+        columns: RecBole's type of each column of ``.inter``, ``user_id``, ``item_id`` and ``timestamp`` among them.
+        features: content of the ``item`` and ``user`` files, where the raw data have them.
+        totals: the published ``users``, ``items``, ``interactions`` and ``items listed`` of the complete dataset.
     """
 
-    members: Sequence[Member]
+    files: Sequence[RawFile]
     events: Iterable[pa.Table]
     columns: dict[str, str]
     features: dict[str, Feature] = field(default_factory=dict)

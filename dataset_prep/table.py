@@ -1,7 +1,7 @@
-"""A log of one's own: CSV, TSV, JSON lines or Parquet, one row an event, columns named by the options.
+"""A log of your own: CSV, TSV, JSON lines or Parquet, one event a row, with the columns that the options name.
 
-Ids are text or whole numbers. Times are numbers since any origin, in any unit (RecBole uses their order), or ISO 8601, which
-become seconds since 1970, UTC where no zone is given. Both are exact to nine decimals.
+Ids are text or whole numbers. Times are numbers since any origin, in any unit (RecBole uses only their order), or ISO 8601,
+which becomes seconds since 1970, in UTC where no zone is given. Both keep nine decimals exactly.
 """
 
 from __future__ import annotations
@@ -9,161 +9,157 @@ from __future__ import annotations
 import io
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
-from itertools import islice
 from operator import itemgetter
 from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet
 
-from dataset_prep.archive import Member, Raw
-from dataset_prep.atomic import identifier
-from dataset_prep.rows import BadRows, csv_records, lines, number
+from dataset_prep.atomic_file import check_identifier
+from dataset_prep.errors import PreparationError
+from dataset_prep.fields import FieldType, check_number
+from dataset_prep.raw_files import DAMAGE_ERRORS, RawFile, RawFiles
+from dataset_prep.rows import ROWS_PER_TABLE, Layout, MalformedRows, parse_rows, read_csv, read_lines
 from dataset_prep.source import Source
 
 NAMES = ["table"]
+ACCEPTED_FILES = "point --raw at one .csv, .tsv, .jsonl or .parquet file, which may be gzipped or in a zip"
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson", ".json")
-ROWS = 100_000  # a table
-TYPES = {"user_id": pa.string(), "item_id": pa.string(), "rating": pa.string(), "timestamp": pa.decimal128(38, 9)}
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-TIME_LIMIT = Decimal(10) ** 19  # what nine decimals leave of the 28 digits Python's decimals have
-
-
-def getting(name: str) -> str:
-    """What ``--raw`` must be."""
-    return "point --raw at one .csv, .tsv, .jsonl or .parquet file, gzipped or in a zip if you like"
+TIME_LIMIT = Decimal(10) ** 19
+"""Python's decimals have 28 digits, of which nine are decimals of the time."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Which columns hold what."""
-    for role, required in (("user", True), ("item", True), ("time", True), ("rating", False)):
-        parser.add_argument(f"--{role}-col", required=required, metavar="COLUMN", help=f"the column of the {role}")
+    """Add the options that name the columns."""
+    parser.add_argument("--user-col", required=True, metavar="COLUMN", help="the column of the user")
+    parser.add_argument("--item-col", required=True, metavar="COLUMN", help="the column of the item")
+    parser.add_argument("--time-col", required=True, metavar="COLUMN", help="the column of the time")
+    parser.add_argument("--rating-col", metavar="COLUMN", help="the column of the rating")
     parser.add_argument("--delimiter", help="between the fields of CSV (default: a comma, in .tsv a tab)")
 
 
-def open_source(raw: Raw, options: Namespace, bad: BadRows) -> Source:
-    """Raises ValueError when ``raw`` is not one file of a known kind, or a column is missing."""
-    if len(raw.members) != 1:
-        raise ValueError(f"{raw.path} holds {len(raw.members)} files; {getting('table')}")
-    member = raw.members[0]
-    chosen = {"user_id": options.user_col, "item_id": options.item_col, "rating": options.rating_col}
-    chosen = {name: column for name, column in {**chosen, "timestamp": options.time_col}.items() if column}
-    suffix = PurePosixPath(member.name).suffix.lower()
+def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRows) -> Source:
+    """Open the log.
+
+    Raises:
+        PreparationError: there is not exactly one file of a known format, or a column is missing.
+    """
+    if len(raw_files.files) != 1:
+        raise PreparationError(f"{raw_files.path} holds {len(raw_files.files)} files; {ACCEPTED_FILES}")
+    file = raw_files.files[0]
+    chosen = {"user_id": options.user_col, "item_id": options.item_col}
+    if options.rating_col:
+        chosen["rating"] = options.rating_col
+    chosen["timestamp"] = options.time_col
+    rows = _read_rows(file, list(chosen.values()), options.delimiter, malformed)
+    layout = Layout({name: FIELD_TYPES[name] for name in chosen})
+    events = layout.to_tables(parse_rows(file, rows, layout.parse_fields, malformed))
+    return Source([file], events, {name: RECBOLE_TYPES[name] for name in chosen})
+
+
+def _read_rows(
+    file: RawFile, columns: list[str], delimiter: str | None, malformed: MalformedRows
+) -> Iterator[tuple[int, Sequence]]:
+    """Return numbered rows of the values in ``columns``, by the format that the name of the file tells."""
+    suffix = PurePosixPath(file.name).suffix.lower()
     if suffix in DELIMITERS:
-        delimiter = options.delimiter or DELIMITERS[suffix]
+        delimiter = delimiter or DELIMITERS[suffix]
         if len(delimiter) != 1:
-            raise ValueError(f"--delimiter must be one character, it is {delimiter!r}")
-        rows = _csv(member, delimiter, list(chosen.values()), bad)
-    elif suffix in JSON_LINES:
-        rows = _json(member, list(chosen.values()), bad)
-    elif suffix == ".parquet":
-        rows = _parquet(member, list(chosen.values()))
-    else:
-        raise ValueError(f"{member.label} is of no known kind; {getting('table')}")
-    columns = {name: "token" if name.endswith("_id") else "float" for name in chosen}
-    return Source([member], _tables(member, rows, list(chosen), bad), columns)
+            raise PreparationError(f"--delimiter must be one character, not {delimiter!r}")
+        return _read_csv_columns(file, delimiter, columns, malformed)
+    if suffix in JSON_LINES:
+        return _read_json_columns(file, columns, malformed)
+    if suffix == ".parquet":
+        return _read_parquet_columns(file, columns)
+    raise PreparationError(f"{file.label} has an unknown format; {ACCEPTED_FILES}")
 
 
-def _csv(member: Member, delimiter: str, columns: list[str], bad: BadRows) -> Iterator[tuple[int, Sequence]]:
-    records = csv_records(member, bad, delimiter)
+def _read_csv_columns(
+    file: RawFile, delimiter: str, columns: list[str], malformed: MalformedRows
+) -> Iterator[tuple[int, Sequence]]:
+    records = read_csv(file, malformed, delimiter)
     _, header = next(records, (1, []))
-    pick = itemgetter(*(_place(member, column, header) for column in columns))
-    for line, row in records:
-        if len(row) == len(header):
-            yield line, pick(row)
+    # There are at least three columns, so itemgetter returns a tuple.
+    select = itemgetter(*(_position(file, column, header) for column in columns))
+    for line, record in records:
+        if len(record) == len(header):
+            yield line, select(record)
         else:
-            bad.report(member, line, f"{len(row)} fields where the header has {len(header)}")
+            malformed.report(file, line, f"{len(record)} fields where the header has {len(header)}")
 
 
-def _json(member: Member, columns: list[str], bad: BadRows) -> Iterator[tuple[int, Sequence]]:
-    for line, text in lines(member):
+def _read_json_columns(file: RawFile, columns: list[str], malformed: MalformedRows) -> Iterator[tuple[int, Sequence]]:
+    for line, text in read_lines(file):
         try:
             row = json.loads(text, parse_float=Decimal)
-            yield line, [row[column] for column in columns]
+            values = [row[column] for column in columns]
         except KeyError as error:
-            bad.report(member, line, f"there is no {error}")
+            malformed.report(file, line, f"there is no {error}")
         except (ValueError, TypeError, RecursionError) as error:
-            bad.report(member, line, f"not a JSON object: {error}")
+            malformed.report(file, line, f"not a JSON object: {error}")
+        else:
+            yield line, values
 
 
-def _parquet(member: Member, columns: list[str]) -> Iterator[tuple[int, Sequence]]:
-    stream = member.open()
+def _read_parquet_columns(file: RawFile, columns: list[str]) -> Iterator[tuple[int, Sequence]]:
     try:
-        file = pa.parquet.ParquetFile(stream if stream.seekable() else io.BytesIO(stream.read()))
+        stream = file.open()
+        if not stream.seekable():
+            stream = io.BytesIO(stream.read())
+        parquet = pa.parquet.ParquetFile(stream)
         for column in columns:
-            _place(member, column, file.schema_arrow.names)
-        line = 1
-        for batch in file.iter_batches(ROWS, columns=columns):
-            values = [_listed(batch[column]) for column in columns]
-            yield from enumerate(map(list, zip(*values, strict=True)), line)
-            line += len(batch)
-    except pa.ArrowException as error:
-        raise ValueError(f"{member.label}: {error}") from None
+            _position(file, column, parquet.schema_arrow.names)
+        row = 1
+        for batch in parquet.iter_batches(ROWS_PER_TABLE, columns=columns):
+            values = [_to_python(batch[column]) for column in columns]
+            yield from enumerate(zip(*values, strict=True), row)
+            row += len(batch)
+    except (pa.ArrowException, *DAMAGE_ERRORS) as error:
+        raise PreparationError(f"{file.label} cannot be read as Parquet: {error}") from None
 
 
-def _listed(column: pa.Array) -> list:
-    if pa.types.is_timestamp(column.type):  # Python's datetime has no nanoseconds
+def _to_python(column: pa.Array) -> list:
+    if pa.types.is_timestamp(column.type):
+        # Python's datetime has no nanoseconds.
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
     return column.to_pylist()
 
 
-def _place(member: Member, column: str, header: list[str]) -> int:
+def _position(file: RawFile, column: str, header: list[str]) -> int:
     if not header:
-        raise ValueError(f"{member.label} is empty")
-    if header.count(column) != 1:
-        other = next((mark for mark in ";|\t" if len(header) == 1 and mark in header[0]), None)
-        hint = f"; is --delimiter={other!r} meant?" if other else ""
-        raise ValueError(
-            f"{member.label}:1: {header.count(column)} columns are named {column!r} among {', '.join(header)}{hint}"
-        )
-    return header.index(column)
+        raise PreparationError(f"{file.label} is empty")
+    count = header.count(column)
+    if count == 1:
+        return header.index(column)
+    hint = ""
+    if len(header) == 1:
+        delimiter = next((mark for mark in ";|\t" if mark in header[0]), None)
+        hint = f"; use --delimiter={delimiter!r}?" if delimiter else ""
+    raise PreparationError(f"{file.label}:1: {count} columns are named {column!r} among {', '.join(header)}{hint}")
 
 
-def _tables(member: Member, rows: Iterator[tuple[int, Sequence]], names: list[str], bad: BadRows) -> Iterator[pa.Table]:
-    parsers = [
-        {"user_id": _identifier, "item_id": _identifier, "rating": _rating, "timestamp": _time}[n] for n in names
-    ]
-    while chunk := list(islice(rows, ROWS)):
-        good = []
-        for line, row in chunk:
-            try:
-                good.append([parse(value) for parse, value in zip(parsers, row, strict=True)])
-            except ValueError:
-                bad.report(member, line, _reason(names, parsers, row))
-        columns = list(zip(*good, strict=True)) or [[] for _ in names]
-        yield pa.table([pa.array(c, TYPES[name]) for c, name in zip(columns, names, strict=True)], names=names)
-
-
-def _reason(names: list[str], parsers: list[Callable], row: Sequence) -> str:
-    for name, parse, value in zip(names, parsers, row, strict=True):
-        try:
-            parse(value)
-        except ValueError as error:
-            return f"{name} {error}"
-    raise AssertionError("every value of this row can be parsed")
-
-
-def _identifier(value: object) -> str:
+def _parse_identifier(value: object) -> str:
     if isinstance(value, str):
-        return identifier(value)
+        return check_identifier(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"is {value!r}, neither text nor a whole number")
     return str(value)
 
 
-def _rating(value: object) -> str:
-    return number(str(value))
+def _parse_rating(value: object) -> str:
+    return check_number(str(value))
 
 
-def _time(value: object) -> Decimal:
+def _parse_time(value: object) -> Decimal:
     if isinstance(value, str):
-        value = _time_from_text(value)
+        value = _parse_time_text(value)
     if isinstance(value, date):
-        value = _seconds(value)
+        value = _seconds_since_1970(value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError(f"is {value!r}, not a time")
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
@@ -172,20 +168,31 @@ def _time(value: object) -> Decimal:
     return round(exact, 9)
 
 
-def _time_from_text(text: str) -> Decimal | datetime:
+def _parse_time_text(text: str) -> Decimal | datetime:
     try:
-        return Decimal(number(text))
+        return Decimal(check_number(text))
     except (ValueError, InvalidOperation):
         pass
     try:
-        return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)  # before 3.11 there is no Z
+        # Python 3.10 does not know the final Z.
+        return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
     except ValueError as error:
         raise ValueError(f"is {text!r}, neither a number nor an ISO time: {error}") from None
 
 
-def _seconds(moment: date) -> Decimal:
+def _seconds_since_1970(moment: date) -> Decimal:
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     return Decimal((moment - EPOCH) // timedelta(microseconds=1)) / 1_000_000
+
+
+# These values come from typed formats too and are never parsed by Arrow, so no byte is ordinary.
+FIELD_TYPES = {
+    "user_id": FieldType(pa.string(), b"", _parse_identifier),
+    "item_id": FieldType(pa.string(), b"", _parse_identifier),
+    "rating": FieldType(pa.string(), b"", _parse_rating),
+    "timestamp": FieldType(pa.decimal128(38, 9), b"", _parse_time),
+}
+RECBOLE_TYPES = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}

@@ -8,7 +8,7 @@ from dataset_prep.__main__ import main
 
 @pytest.fixture
 def prepare(capsys):
-    """``prepare(name, raw, *options)``: exit code, standard output and standard error of a preparation into ``out``."""
+    """``prepare(name, raw, *options)``: prepare into ``out``; return exit code, standard output and standard error."""
 
     def run(name, raw, *options):
         code = main([name, "--raw", str(raw), "--out", "out", *map(str, options)])

@@ -1,4 +1,4 @@
-"""Raw distributions in their own layouts, from plain rows ``(user, item, rating, time)``."""
+"""Write rows ``(user, item, rating, time)`` as raw files in the layout of each dataset."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ def day(time, form):
 
 
 def walks(users=24, items=24, start=1_400_000_000):
-    """Every user walks the same circle of items, a day a step, in an order of rows that is not that of time."""
+    """Rows in which every user walks the same circle of items, one step a day; they are not sorted by time."""
     rows = [(u + 1, (u + s) % items + 1, 1 + s % 5, start + 86_400 * s) for u in range(users) for s in range(items)]
     return sorted(rows, key=lambda row: (row[1] * 7 + row[0] * 11) % 101)
 
@@ -29,7 +29,7 @@ def write_ml1m(folder, rows):
 
 
 def write_movielens_csv(archive, rows):
-    """The zip with one folder in it, as GroupLens packs it."""
+    """Write a zip that holds one folder, as GroupLens does."""
     ratings = "userId,movieId,rating,timestamp\n" + "".join(f"{u},{i},{r}.0,{t}\n" for u, i, r, t in rows)
     movies = "movieId,title,genres\n" + "".join(
         f'{i},"Film {i}, The (1999)",Drama|IMAX\n' for i in sorted({r[1] for r in rows})
@@ -41,7 +41,7 @@ def write_movielens_csv(archive, rows):
 
 
 def netflix_lines(rows):
-    """``MovieID:`` and the ratings below it, movies in order."""
+    """Yield a line ``MovieID:`` and the ratings of that movie, movies in order."""
     for movie, ratings in groupby(sorted(rows, key=lambda row: row[1]), key=lambda row: row[1]):
         yield f"{movie}:\n"
         yield from (f"{user},{rating},{day(time, '%Y-%m-%d')}\n" for user, _, rating, time in ratings)

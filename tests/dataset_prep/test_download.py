@@ -1,4 +1,4 @@
-"""Fetching from GroupLens, against a server of our own that knows ranges."""
+"""Download from a local server that stands in for GroupLens and supports ranges."""
 
 import hashlib
 import http.server
@@ -42,7 +42,7 @@ def site(tmp_path, monkeypatch):
     handler = type("Here", (Site,), {"files": {"ml-32m.zip": archive, "ml-32m.zip.md5": md5}, "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(download, "SITE", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(download, "MOVIELENS_FILES", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield handler
     server.shutdown()
@@ -53,7 +53,7 @@ def fetch():
     return main(["ml-32m", "--download", "--raw", "raw", "--out", "out"])
 
 
-def test_what_is_fetched_is_prepared_and_kept(site, capsys):
+def test_a_downloaded_archive_is_prepared_and_kept(site, capsys):
     assert fetch() == 0
     assert capsys.readouterr().out == "ml-32m: 6 users, 6 items, 36 interactions\n"
     assert Path("raw/ml-32m.zip").read_bytes() == site.files["ml-32m.zip"]
@@ -65,7 +65,7 @@ def test_what_is_fetched_is_prepared_and_kept(site, capsys):
 def test_a_broken_connection_is_resumed_where_it_stopped(site, capsys):
     site.patience = 300
     assert fetch() == 1
-    assert "run again to go on" in capsys.readouterr().err
+    assert "run the command again to resume" in capsys.readouterr().err
     assert not Path("raw/ml-32m.zip").exists()
     site.patience = None
     assert fetch() == 0
@@ -73,46 +73,46 @@ def test_a_broken_connection_is_resumed_where_it_stopped(site, capsys):
     assert Path("raw/ml-32m.zip").read_bytes() == site.files["ml-32m.zip"]
 
 
-def test_a_server_without_ranges_starts_over(site):
+def test_without_ranges_the_download_starts_over(site):
     site.patience = 300
     fetch()
     site.patience, site.ranges = None, False
     assert fetch() == 0
 
 
-def test_an_archive_fetched_whole_before_a_crash_is_not_fetched_again(site):
+def test_an_archive_completed_before_a_crash_is_not_downloaded_again(site):
     Path("raw").mkdir()
     Path("raw/ml-32m.zip.part").write_bytes(site.files["ml-32m.zip"])
     assert fetch() == 0
 
 
-def test_another_checksum_is_refused_and_the_next_try_starts_over(site, capsys):
+def test_a_wrong_checksum_is_refused_and_the_next_attempt_starts_over(site, capsys):
     Path("raw").mkdir()
     Path("raw/ml-32m.zip.part").write_bytes(b"x" * 300)
     assert fetch() == 1
-    assert "published is" in capsys.readouterr().err
+    assert "is published; run the command again" in capsys.readouterr().err
     assert fetch() == 0
 
 
-def test_a_missing_checksum_is_said(site, capsys):
+def test_a_missing_checksum_is_reported(site, capsys):
     del site.files["ml-32m.zip.md5"]
     assert fetch() == 0
     assert "has no published checksum" in capsys.readouterr().err
 
 
-def test_without_a_network_there_is_one_clear_line(monkeypatch, capsys):
-    monkeypatch.setattr(download, "SITE", "http://127.0.0.1:9")
+def test_without_a_network_the_error_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(download, "MOVIELENS_FILES", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert fetch() == 1
     err = capsys.readouterr().err
-    assert err.startswith("error: http://127.0.0.1:9/ml-32m.zip cannot be fetched")
+    assert err.startswith("error: cannot download http://127.0.0.1:9/ml-32m.zip (")
     assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("name", "file"), [("netflix", "archive.zip"), ("tmall", "IJCAI16_data.zip"), ("lfm-1b", "LFM-1b.zip")]
 )
-def test_where_one_must_register_the_page_and_the_file_are_named(name, file, capsys):
+def test_where_registration_is_needed_the_page_and_the_file_are_named(name, file, capsys):
     assert main([name, "--download"]) == 1
     err = capsys.readouterr().err
     assert "http" in err

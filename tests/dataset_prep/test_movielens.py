@@ -1,3 +1,5 @@
+"""MovieLens-1M, whose ``.inter`` file is the one that RecBole publishes."""
+
 import hashlib
 import os
 from pathlib import Path
@@ -90,7 +92,7 @@ def test_a_failed_preparation_leaves_an_earlier_one_alone(raw):
 def test_a_missing_raw_file_is_named(raw, capsys, file):
     (raw / file).unlink()
     assert prepare(raw) == 1
-    assert file in capsys.readouterr().err
+    assert f"holds no {file}; get ml-1m.zip" in capsys.readouterr().err
     assert not Path("out").exists()
 
 

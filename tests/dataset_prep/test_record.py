@@ -1,4 +1,4 @@
-"""What a prepared data set says of itself, and when there is nothing to do."""
+"""The record of a prepared dataset, and when there is nothing to do."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def test_the_record_names_inputs_options_and_counts(raw, prepare):
     assert set(record["files"]) == {"lfm-1b.inter", "lfm-1b.item", "lfm-1b.user"}
 
 
-def test_the_same_again_is_nothing_to_do(raw, prepare):
+def test_with_the_same_inputs_and_options_there_is_nothing_to_do(raw, prepare):
     first = prepare("lfm-1b", raw)[1]
     before = Path("out/lfm-1b/lfm-1b.inter").stat()
     again = prepare("lfm-1b", raw)[1]
@@ -49,12 +49,12 @@ def test_the_same_again_is_nothing_to_do(raw, prepare):
 @pytest.mark.parametrize(
     "options", [["--last", 3], ["--level", "tracks"], ["--order", "time"], ["--seed", 1], ["--strict"]]
 )
-def test_other_options_are_something_to_do(raw, prepare, options):
+def test_other_options_are_prepared_again(raw, prepare, options):
     prepare("lfm-1b", raw)
     assert NOTHING not in prepare("lfm-1b", raw, *options)[1]
 
 
-def test_other_inputs_and_damaged_outputs_are_something_to_do(raw, prepare):
+def test_other_inputs_and_damaged_outputs_are_prepared_again(raw, prepare):
     prepare("lfm-1b", raw)
     with open("out/lfm-1b/lfm-1b.inter", "a") as file:
         file.write("x\n")
@@ -67,17 +67,17 @@ def test_other_inputs_and_damaged_outputs_are_something_to_do(raw, prepare):
         assert NOTHING not in prepare("lfm-1b", raw)[1]
 
 
-def test_an_item_file_of_an_earlier_preparation_does_not_stay_beside_another_log(raw, prepare):
+def test_an_item_file_of_an_earlier_preparation_is_deleted_when_there_is_no_new_one(raw, prepare):
     prepare("lfm-1b", raw)
     Path("out/lfm-1b/lfm-1b.link").touch()  # not ours
     prepare("lfm-1b", raw / "LFM-1b_LEs.txt")
     assert {file.name for file in Path("out/lfm-1b").iterdir()} == {"lfm-1b.inter", "lfm-1b.link", "lfm-1b.prep.json"}
 
 
-def test_totals_other_than_the_published_ones_are_told_with_both_numbers_or_refused(raw, prepare):
+def test_totals_other_than_the_published_ones_are_reported_with_both_numbers_or_refused(raw, prepare):
     code, _, err = prepare("lfm-1b", raw)
     assert code == 0
-    assert "WARNING: lfm-1b has other totals" in err
+    assert "WARNING: lfm-1b has other totals than the complete dataset" in err
     assert "36 interactions, published 1,088,161,692" in err
     code, _, err = prepare("lfm-1b", raw, "--strict", "--name", "strict")
     assert code == 1
@@ -85,7 +85,7 @@ def test_totals_other_than_the_published_ones_are_told_with_both_numbers_or_refu
     assert not Path("out/strict/strict.inter").exists()
 
 
-def test_the_published_totals_are_met_in_silence(tmp_path, prepare, monkeypatch):
+def test_the_published_totals_cause_no_warning(tmp_path, prepare, monkeypatch):
     from dataset_prep import movielens
 
     totals = {"users": 6, "items": 6, "items listed": 6, "interactions": 36}
@@ -96,7 +96,10 @@ def test_the_published_totals_are_met_in_silence(tmp_path, prepare, monkeypatch)
     assert "6 items listed, published 7" in prepare("ml-20m", raw, "--strict", "--force")[2]
 
 
-def test_a_memory_limit_too_small_names_the_option(raw, prepare):
+def test_a_memory_limit_that_is_too_small_or_no_size_is_named(raw, prepare):
     code, _, err = prepare("lfm-1b", raw, "--memory-limit", "1KB")
     assert code == 1
-    assert "--memory-limit 1KB is too little" in err
+    assert "--memory-limit 1KB is too small" in err
+    code, _, err = prepare("lfm-1b", raw, "--memory-limit", "plenty")
+    assert code == 1
+    assert err.startswith("error: --memory-limit 'plenty' is not a size: ")

@@ -1,4 +1,4 @@
-"""Reading in blocks and reading line by line are the same thing."""
+"""Parsing blocks and parsing line by line give the same rows."""
 
 import itertools
 from pathlib import Path
@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 
 from dataset_prep import rows
 from dataset_prep.amazon import RATINGS
-from dataset_prep.archive import Raw
+from dataset_prep.errors import PreparationError
+from dataset_prep.fields import WHOLE_NUMBER
 from dataset_prep.lfm1b import EVENTS
 from dataset_prep.movielens import RATINGS_CSV, RATINGS_DAT
-from dataset_prep.netflix import RATING
-from dataset_prep.rows import BadRows
+from dataset_prep.netflix import RATINGS as NETFLIX_RATINGS
+from dataset_prep.raw_files import RawFiles
+from dataset_prep.rows import MalformedRows
 from dataset_prep.tmall import LAYOUTS
 
-ALL = [EVENTS, RATINGS_CSV, RATINGS_DAT, RATING, RATINGS, *LAYOUTS.values()]
+ALL = [EVENTS, RATINGS_CSV, RATINGS_DAT, NETFLIX_RATINGS, RATINGS, *LAYOUTS.values()]
 VALUES = [
     "0",
     "7",
@@ -29,8 +31,6 @@ VALUES = [
     ".",
     "1.2.3",
     "2005-02-28",
-]
-VALUES += [
     "2005-02-30",
     "20150228",
     "0829",
@@ -50,27 +50,48 @@ VALUES += [
 ]
 
 
+def ordinary_texts(layout):
+    """A text for each field that needs no parsing line by line."""
+    dates = {"Date": "2005-02-28", "time_stamp": "0829"}
+    if layout is LAYOUTS["ijcai16"]:
+        dates["time"] = "20150228"
+    return [dates.get(name, "1") for name in layout.fields]
+
+
 @pytest.mark.parametrize("layout", ALL)
 @given(data=st.data())
-def test_a_block_means_what_its_lines_mean(layout, data):
+def test_a_block_gives_the_rows_of_its_lines(layout, data):
     row = st.lists(st.sampled_from(VALUES), min_size=len(layout.fields) - 1, max_size=len(layout.fields) + 1)
     texts = data.draw(st.lists(row.map(layout.delimiter.join), max_size=4))
     ending = data.draw(st.sampled_from(["\n", "\r\n"]))
     block = "".join(text + ending for text in texts).encode(layout.encoding)
     fast = layout.parse_block(block)
     try:
-        slow = layout.table([layout.parse_line(line) for line in rows.split_lines(block)])
+        slow = layout.to_table([layout.parse_line(line) for line in rows.split_lines(block)])
     except ValueError:
         slow = None
-    assert fast is None or fast.to_pylist() == slow.to_pylist()
+    if fast is not None:
+        assert slow is not None
+        assert fast.to_pylist() == slow.to_pylist()
 
 
 @pytest.mark.parametrize("layout", ALL)
-def test_ordinary_rows_take_the_fast_way(layout):
-    ordinary = {"Date": "2005-02-28", "time": "20150228", "time_stamp": "0829", "user": "12", "asin": "12"}
-    line = layout.delimiter.join(ordinary.get(name, "1") for name in layout.fields)
-    if layout is EVENTS:
-        line = line.replace("20150228", "1400000000")
+@pytest.mark.parametrize("text", ["-1", "-0", "0x10", "0X1F", "1.0", "1e3", "A1", ""])
+def test_a_field_that_is_no_whole_number_is_refused_in_a_block_too(layout, text):
+    ordinary = ordinary_texts(layout)
+    positions = [n for n, field_type in enumerate(layout.fields.values()) if field_type is WHOLE_NUMBER]
+    assert positions
+    for position in positions:
+        texts = [*ordinary[:position], text, *ordinary[position + 1 :]]
+        line = layout.delimiter.join(texts).encode()
+        with pytest.raises(ValueError, match="not a whole number"):
+            layout.parse_line(line)
+        assert layout.parse_block(line + b"\n") is None
+
+
+@pytest.mark.parametrize("layout", ALL)
+def test_ordinary_rows_are_parsed_as_a_block(layout):
+    line = layout.delimiter.join(ordinary_texts(layout))
     assert layout.parse_block((line + "\n").encode() * 3).num_rows == 3
 
 
@@ -83,8 +104,8 @@ def test_blocks_are_the_file_in_whole_lines_and_their_numbers_are_right(tmp_path
     file = tmp_path_factory.mktemp("blocks") / "file"
     file.write_bytes(b"\n".join(found) + (b"\n" if ends else b""))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "BLOCK", size)
-        blocks = list(rows.blocks(Raw(file).members[0]))
+        patch.setattr(rows, "BLOCK_BYTES", size)
+        blocks = list(rows.read_blocks(RawFiles(file).files[0]))
     assert b"".join(block for _, block in blocks) == file.read_bytes()
     assert all(block.endswith(b"\n") for _, block in blocks[:-1])
     lengths = [block.count(b"\n") for _, block in blocks]
@@ -95,13 +116,13 @@ def test_blocks_are_the_file_in_whole_lines_and_their_numbers_are_right(tmp_path
 
 @pytest.mark.parametrize("bad_at", [1, 2, 500, 1000])
 def test_the_number_of_a_bad_line_is_right_in_every_block(tmp_path, monkeypatch, bad_at):
-    monkeypatch.setattr(rows, "BLOCK", 100)
+    monkeypatch.setattr(rows, "BLOCK_BYTES", 100)
     lines = ["1\t2\t3\t4\t5"] * 1000
     lines[bad_at - 1] = "1\t2\t3\t4"
     Path("LFM-1b_LEs.txt").write_text("\n".join(lines))
-    member = Raw(Path("LFM-1b_LEs.txt")).members[0]
-    with pytest.raises(ValueError, match=rf"LFM-1b_LEs.txt:{bad_at}: "):
-        list(EVENTS.tables(member, BadRows()))
-    bad = BadRows(skip=True)
-    assert sum(len(table) for table in EVENTS.tables(member, bad)) == 999
-    assert bad.count == 1
+    file = RawFiles(Path("LFM-1b_LEs.txt")).files[0]
+    with pytest.raises(PreparationError, match=rf"LFM-1b_LEs.txt:{bad_at}: expected user"):
+        list(EVENTS.read_tables(file, MalformedRows()))
+    malformed = MalformedRows(skip=True)
+    assert sum(len(table) for table in EVENTS.read_tables(file, malformed)) == 999
+    assert malformed.count == 1

@@ -1,4 +1,4 @@
-"""What each source's raw layout means."""
+"""How each dataset's raw layout is read."""
 
 import pytest
 
@@ -45,11 +45,11 @@ def test_netflix_titles_keep_their_commas_and_accents_and_null_years_are_empty(t
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1000])
-def test_a_netflix_movie_goes_on_in_the_next_block(tmp_path, prepare, read, monkeypatch, size):
+def test_the_ratings_of_a_netflix_movie_continue_in_the_next_block(tmp_path, prepare, read, monkeypatch, size):
     rows = layouts.walks(12, 5, start=ROWS[0][3])
     raw = layouts.write_netflix(tmp_path / "raw", rows)
     (raw / "combined_data_4.txt").write_text((raw / "combined_data_4.txt").read_text().rstrip("\n"))
-    monkeypatch.setattr("dataset_prep.rows.BLOCK", size)
+    monkeypatch.setattr("dataset_prep.rows.BLOCK_BYTES", size)
     assert prepare("netflix", raw)[0] == 0
     assert read("netflix")[1] == [list(map(str, row)) for row in sorted(rows, key=lambda row: row[1])]
 
@@ -81,10 +81,10 @@ def test_the_older_tmall_log_has_carts_missing_brands_and_days_of_2014(tmp_path,
     assert [row[4:] for row in rows] == [["", TIMES[0], "cart"], ["", TIMES[1], "click"], ["", TIMES[2], "cart"]]
 
 
-def test_an_action_the_log_does_not_have_is_refused(tmp_path, prepare):
+def test_an_action_that_the_log_does_not_have_is_refused(tmp_path, prepare):
     code, _, err = prepare("tmall", layouts.write_ijcai16(tmp_path / "raw", ROWS), "--action", "cart")
     assert code == 1
-    assert "ijcai16 has no action cart: choose from click, buy and all" in err
+    assert "--action cart: ijcai16 has no such action; choose from click, buy and all" in err
 
 
 @pytest.mark.parametrize(("level", "shift"), [("artists", 0), ("albums", 1000), ("tracks", 2000)])
@@ -112,7 +112,7 @@ def test_amazon_products_are_read_as_python_literals(tmp_path, prepare, read):
     assert read("amazon-beauty", "item")[1][0] == product
 
 
-def test_two_kinds_of_amazon_ratings_in_one_folder_are_not_guessed_between(tmp_path, prepare):
+def test_two_kinds_of_amazon_ratings_in_one_folder_are_refused(tmp_path, prepare):
     raw = layouts.write_amazon_reviews(tmp_path / "raw", ROWS)
     (raw / "ratings_Beauty.csv").write_text("A,B,5.0,1\n")
     code, _, err = prepare("amazon-beauty", raw)
@@ -121,7 +121,7 @@ def test_two_kinds_of_amazon_ratings_in_one_folder_are_not_guessed_between(tmp_p
 
 
 @pytest.mark.parametrize("name", sorted(set(SOURCES) - {"table"}))
-def test_an_empty_folder_is_told_which_file_to_get_and_where(tmp_path, prepare, name):
+def test_for_an_empty_folder_the_message_says_what_to_get_and_where(tmp_path, prepare, name):
     (tmp_path / "empty").mkdir()
     code, _, err = prepare(name, tmp_path / "empty")
     assert code == 1
@@ -196,9 +196,11 @@ def test_a_malformed_row_stops_with_file_line_and_reason_or_is_skipped_and_count
     assert f"{file}:{line}: " in err
     assert reason in err
     code, out, err = prepare(name, raw, *options, "--skip-bad")
-    if text == "user,item":  # a header with other columns is not a row
+    if text == "user,item":
+        # A header with other columns is not a row.
         assert code == 1
     else:
         assert code == 0
         assert f"skipped 1 malformed rows, the first: {raw / file}:{line}: " in err
-        assert f"{4 - (file not in ('LFM-1b_artists.txt', 'LFM-1b_users.txt', 'movie_titles.csv'))} interactions" in out
+        interactions = 4 if file in ("LFM-1b_artists.txt", "LFM-1b_users.txt", "movie_titles.csv") else 3
+        assert f"{interactions} interactions" in out

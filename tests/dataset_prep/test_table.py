@@ -1,4 +1,4 @@
-"""A log of one's own, in any of the four formats."""
+"""A log of your own, in any of the four formats."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dataset_prep.__main__ import main
 from recbole_echomamba import Config, create_dataset
-from tests.dataset_prep.test_atomic import TEXT, usable
+from tests.dataset_prep.test_atomic_file import KEEP_ALL, TEXT, is_identifier
 
 COLUMNS = ["--name", "mine", "--user-col", "who", "--item-col", "what", "--time-col", "when"]
 ROWS = [("b", "x y", "1700000003"), ("a", "007", "1700000001"), ("b", "x y", "1700000002.5")]
@@ -71,7 +71,7 @@ def test_every_format_gives_the_same_interactions_in_their_order(tmp_path, prepa
     assert read("mine") == (HEADER, PACKED)
 
 
-def test_a_rating_column_is_written_as_it_stands(tmp_path, prepare, read):
+def test_ratings_are_written_unchanged(tmp_path, prepare, read):
     (tmp_path / "log.csv").write_text("who,what,when,stars\na,x,1,-1.50\nb,y,2,1e3\n")
     assert prepare("table", tmp_path / "log.csv", *COLUMNS, "--rating-col", "stars")[0] == 0
     assert read("mine") == (
@@ -181,7 +181,7 @@ def test_a_malformed_json_line_is_named(tmp_path, prepare, row, reason):
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_missing_column_is_named_with_those_there_are(tmp_path, prepare, kind):
+def test_a_missing_column_is_named_with_the_existing_ones(tmp_path, prepare, kind):
     table = pd.DataFrame({"who": [1], "item": [2], "when": [3]})
     getattr(table, f"to_{kind}")(tmp_path / f"log.{kind}", index=False)
     code, _, err = prepare("table", tmp_path / f"log.{kind}", *COLUMNS)
@@ -196,25 +196,35 @@ def test_a_quote_that_never_closes_stops_even_when_bad_rows_are_skipped(tmp_path
     assert "log.csv:3: a quote opens here and never closes" in err
 
 
-@pytest.mark.parametrize("file", ["log.xlsx", "log.parquet"])
-def test_a_file_of_another_kind_is_refused(tmp_path, prepare, file):
+@pytest.mark.parametrize(
+    ("file", "reason"), [("log.xlsx", "has an unknown format"), ("log.parquet", "cannot be read as Parquet")]
+)
+def test_a_file_of_an_unknown_format_is_refused(tmp_path, prepare, file, reason):
     (tmp_path / file).write_text("hello")
     code, _, err = prepare("table", tmp_path / file, *COLUMNS)
     assert code == 1
-    assert file in err
+    assert f"{file} {reason}" in err
     assert err.count("\n") == 1
 
 
-@settings(max_examples=10, deadline=None, phases=[Phase.generate])
-@given(st.lists(TEXT.filter(usable), min_size=4, max_size=8, unique=True))
+def test_a_truncated_parquet_is_refused(tmp_path, prepare):
+    packed = gzip.compress(write_parquet(tmp_path / "plain.parquet").read_bytes())
+    (tmp_path / "log.parquet.gz").write_bytes(packed[:-20])
+    code, _, err = prepare("table", tmp_path / "log.parquet.gz", *COLUMNS)
+    assert code == 1
+    assert "log.parquet.gz cannot be read as Parquet: " in err
+    assert err.count("\n") == 1
+
+
+@settings(max_examples=4, deadline=None, phases=[Phase.generate])
+@given(st.lists(TEXT.filter(is_identifier), min_size=15, max_size=30, unique=True))
 def test_any_id_comes_back_from_recboles_loader(tmp_path_factory, ids):
     folder = tmp_path_factory.mktemp("table")
     rows = [(user, item, n) for user in ids for n, item in enumerate(reversed(ids))]
     lines = [json.dumps(dict(zip(("who", "what", "when"), row, strict=True))) + "\n" for row in rows]
     (folder / "log.jsonl").write_text("".join(lines))
     assert main(["table", "--raw", str(folder / "log.jsonl"), "--out", str(folder), *COLUMNS]) == 0
-    changed = {"user_inter_num_interval": "[1,inf)", "item_inter_num_interval": "[1,inf)"}
-    dataset = create_dataset(Config("SASRec", "mine", config_dict={**changed, "data_path": str(folder)}))
+    dataset = create_dataset(Config("SASRec", "mine", config_dict={**KEEP_ALL, "data_path": str(folder)}))
     feat = dataset.inter_feat
     users, items = (dataset.id2token(field, feat[field]) for field in ("user_id", "item_id"))
     assert list(zip(users, items, feat["timestamp"].astype(int), strict=True)) == rows
@@ -233,7 +243,7 @@ def test_another_delimiter_is_guessed_in_the_error_and_taken_when_named(tmp_path
     log.write_text("who;what;when\nu1;i1;1\nu1;i2;2\n")
     code, _, err = prepare("table", log, *COLUMNS)
     assert code == 1
-    assert "is --delimiter=';' meant?" in err
+    assert "use --delimiter=';'?" in err
     assert prepare("table", log, *COLUMNS, "--delimiter", ";")[0] == 0
     assert prepare("table", log, *COLUMNS, "--delimiter", ";;")[0] == 1
     log.write_text("")
@@ -242,10 +252,10 @@ def test_another_delimiter_is_guessed_in_the_error_and_taken_when_named(tmp_path
     assert "log.csv is empty" in err
 
 
-def test_the_name_of_a_known_data_set_is_refused(tmp_path, prepare, capsys):
+def test_the_name_of_a_known_dataset_is_refused(tmp_path, prepare, capsys):
     with pytest.raises(SystemExit):
         prepare("table", write_csv(tmp_path / "log.csv"), *COLUMNS, "--name", "ml-1m")
-    assert "choose another than 'ml-1m'" in capsys.readouterr().err
+    assert "'ml-1m' is the name of a dataset with its own settings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "../mine"])

@@ -1,0 +1,94 @@
+"""The format of RecBole's atomic files: tab-separated text with a header of ``name:type`` columns.
+
+Format: https://recbole.io/docs/user_guide/data/atomic_files.html. RecBole reads these files with the quoting rules and the
+missing-value words that are pandas' defaults, so text is written such that both leave it unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+MISSING_WORDS = {
+    "#N/A",
+    "#N/A N/A",
+    "#NA",
+    "-1.#IND",
+    "-1.#QNAN",
+    "-NaN",
+    "-nan",
+    "1.#IND",
+    "1.#QNAN",
+    "<NA>",
+    "N/A",
+    "NA",
+    "NULL",
+    "NaN",
+    "None",
+    "n/a",
+    "nan",
+    "null",
+}
+"""Words that ``pandas.read_csv`` reads as a missing value."""
+
+PADDING = "[PAD]"
+"""RecBole's own name for id 0."""
+
+_SEPARATORS = re.compile("[\t\n\r\0]")
+
+
+def check_identifier(text: str) -> str:
+    """Return ``text`` when it can be the id of a user or an item in an atomic file.
+
+    Raises:
+        ValueError: with the reason, such as "is empty"; the caller adds which field it is.
+    """
+    if not text:
+        raise ValueError("is empty")
+    if text in MISSING_WORDS:
+        raise ValueError(f"is {text!r}, which RecBole reads as a missing value")
+    if text == PADDING:
+        raise ValueError(f"is {text!r}, RecBole's padding id")
+    if _SEPARATORS.search(text):
+        raise ValueError(f"is {text!r}: an atomic file cannot hold tabs, line ends or NUL in an id")
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError(f"is {text!r}, which is not UTF-8") from None
+    return text
+
+
+def escape_field(text: str) -> str:
+    """Return any text as one field of an atomic file.
+
+    Tabs, line ends and NUL become spaces. A word that RecBole would read as missing gets a leading space, which separates
+    tokens anyway. Text that begins with a quote is quoted; otherwise the quote would swallow the rows after it.
+    """
+    text = _SEPARATORS.sub(" ", text).encode("utf-8", "replace").decode()
+    if text in MISSING_WORDS:
+        return " " + text
+    if text.startswith('"'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Write one atomic file of text fields.
+
+    Args:
+        path: file to write.
+        header: ``name:type`` of each column.
+        rows: text of each row's fields.
+
+    Returns:
+        The number of rows.
+    """
+    count = 0
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write("\t".join(header) + "\n")
+        for row in rows:
+            file.write("\t".join(map(escape_field, row)) + "\n")
+            count += 1
+    return count

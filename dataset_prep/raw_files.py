@@ -1,0 +1,187 @@
+"""Find and open the raw files of a dataset: a file, a folder, a zip or a tar, with or without gzip.
+
+Files in an archive are streamed; nothing is unpacked to disk. Refuse an archive with a name that points outside the
+archive, and a file that unpacks to more than ``LARGEST_RATIO`` times its compressed size.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import gzip
+import io
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from dataset_prep.errors import MissingFileError, PreparationError, explain_system_errors
+
+ALWAYS_ALLOWED_BYTES = 64 << 20
+"""Unpacked size that every file may have, however small it is compressed."""
+
+LARGEST_RATIO = 200
+"""Largest unpacked size, in compressed sizes. Logs compress 5 to 30 times; deflate reaches 1032 at most."""
+
+DAMAGE_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
+"""Exceptions of a compressed stream that is truncated or damaged."""
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One raw file on disk or in an archive.
+
+    Attributes:
+        name: path inside the folder or archive, without ``.gz``.
+        label: how messages name the file.
+        path: file on disk that holds it.
+        size: bytes before a ``.gz`` is decompressed.
+        open_stored: open the stored bytes, before a ``.gz`` is decompressed.
+    """
+
+    name: str
+    label: str
+    path: Path
+    size: int
+    open_stored: Callable[[], BinaryIO]
+
+    @property
+    def is_gzip(self) -> bool:
+        """Whether the file itself is compressed with gzip."""
+        return self.label.endswith(".gz")
+
+    def open(self) -> BinaryIO:
+        """Open the decompressed bytes.
+
+        Reading raises PreparationError past the size limit, and one of :data:`DAMAGE_ERRORS` when the file is damaged.
+        """
+        stored = self.open_stored()
+        if not self.is_gzip:
+            return stored
+        return io.BufferedReader(_GzipReader(stored, self), buffer_size=1 << 20)
+
+
+class RawFiles:
+    """The raw files that ``--raw`` points at.
+
+    Args:
+        path: a file, a folder, a zip or a tar.
+
+    Raises:
+        MissingFileError: ``path`` does not exist.
+        PreparationError: the archive is damaged, encrypted or not to be trusted, or ``path`` cannot be read.
+    """
+
+    def __init__(self, path: Path):
+        if not path.exists():
+            raise MissingFileError(f"{path} does not exist")
+        self.path = path
+        try:
+            with explain_system_errors(f"cannot read {path}"):
+                self.files = _list_files(path)
+        except DAMAGE_ERRORS as error:
+            raise PreparationError(f"{path}: the archive is truncated or damaged: {error}") from None
+
+    def find(self, pattern: str) -> RawFile | None:
+        """Return the only file whose name matches ``pattern``, or None.
+
+        Raises:
+            PreparationError: several files match.
+        """
+        found = self.find_all(pattern)
+        if len(found) > 1:
+            names = ", ".join(file.name for file in found)
+            raise PreparationError(f"{self.path} holds several {pattern}: {names}; point --raw at one")
+        return found[0] if found else None
+
+    def find_all(self, pattern: str) -> list[RawFile]:
+        """Return the files whose name, without folders, matches ``pattern``; sorted by path."""
+        found = [file for file in self.files if fnmatch.fnmatchcase(PurePosixPath(file.name).name, pattern)]
+        return sorted(found, key=lambda file: file.name)
+
+
+def _list_files(path: Path) -> list[RawFile]:
+    if path.is_dir():
+        return [_file_on_disk(file, file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file()]
+    if zipfile.is_zipfile(path):
+        return _files_in_zip(path)
+    if path.name.endswith((".tar", ".tar.gz", ".tgz")):
+        return _files_in_tar(path)
+    return [_file_on_disk(path, path.name)]
+
+
+def _file_on_disk(path: Path, name: str) -> RawFile:
+    return RawFile(name.removesuffix(".gz"), str(path), path, path.stat().st_size, partial(open, path, "rb"))
+
+
+def _files_in_zip(path: Path) -> list[RawFile]:
+    archive = zipfile.ZipFile(path)
+    files = []
+    for info in archive.infolist():
+        if info.is_dir():
+            continue
+        label = _label(path, info.filename)
+        # The first bit of the flags marks encryption.
+        if info.flag_bits & 1:
+            raise PreparationError(f"{label} is encrypted; unpack it yourself and point --raw at the folder")
+        _check_size(label, info.file_size, info.compress_size)
+        name = info.filename.removesuffix(".gz")
+        files.append(RawFile(name, label, path, info.file_size, partial(archive.open, info)))
+    return files
+
+
+def _files_in_tar(path: Path) -> list[RawFile]:
+    archive = tarfile.open(path)  # noqa: SIM115  stays open as long as its files are read
+    files = []
+    total = 0
+    for info in archive:
+        label = _label(path, info.name)
+        total += info.size
+        _check_size(label, total, path.stat().st_size)
+        if info.isfile():
+            name = info.name.removesuffix(".gz")
+            files.append(RawFile(name, label, path, info.size, partial(archive.extractfile, info)))
+    return files
+
+
+def _label(path: Path, name: str) -> str:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or re.match("[A-Za-z]:", name):
+        raise PreparationError(f"{path}: the name {name!r} points outside the archive; do not trust this archive")
+    return f"{path}/{name}"
+
+
+def _check_size(label: str, size: int, compressed: int) -> None:
+    if size > max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * compressed):
+        raise PreparationError(
+            f"{label} would unpack to more than {LARGEST_RATIO} times its compressed size; "
+            f"if that is right, unpack it yourself and point --raw at the folder"
+        )
+
+
+class _GzipReader(io.RawIOBase):
+    """Decompress a gzip stream up to the size limit."""
+
+    def __init__(self, stored: BinaryIO, file: RawFile):
+        self.stored = stored
+        self.file = file
+        self.count = 0
+        self.stream = gzip.GzipFile(fileobj=stored)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        count = self.stream.readinto(buffer)
+        self.count += count
+        _check_size(self.file.label, self.count, self.file.size)
+        return count
+
+    def close(self) -> None:
+        self.stream.close()
+        self.stored.close()
+        super().close()
