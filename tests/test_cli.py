@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recbole_echomamba.cli import build_parser, main, parse_settings
-from recbole_echomamba.commands import COMMANDS
+from recbole_echomamba.commands import COMMANDS, format_result
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from tests.conftest import SMALL, write_inter
 
@@ -40,10 +40,32 @@ def test_run_recbole_trains_prints_a_table_and_writes_the_result(settings):
     assert result["run_directory"] in done.stdout
 
 
-def test_the_package_can_be_executed_with_short_flags(settings):
-    done = execute("-m", "recbole_echomamba", "run", "-m", "Mamba4Rec", "-d", "cycle", *flags(settings))
-    assert done.returncode == 0, done.stderr
-    assert "ndcg@10" in done.stdout
+def test_model_and_dataset_have_short_flags(settings, capsys):
+    assert main(["run", "-m", "Mamba4Rec", "-d", "cycle", *flags({**settings, "epochs": 1})]) == 0
+    printed = capsys.readouterr().out
+    assert "Mamba4Rec on cycle, seed 2020" in printed
+    assert "ndcg@10" in printed
+
+
+def test_a_run_without_a_test_part_prints_no_metrics():
+    result = {
+        "model": "Mamba4Rec",
+        "dataset": "cycle",
+        "seed": 7,
+        "config_hash": "abc",
+        "epochs": 3,
+        "seconds_per_epoch": 1.25,
+        "test_result": {},
+        "run_directory": "saved/here",
+    }
+    title, directory = format_result(result).strip().splitlines()
+    assert title == "Mamba4Rec on cycle, seed 7, settings abc: 3 epochs, 1.2 s per epoch; there is no test part"
+    assert directory == "saved in saved/here"
+
+
+def test_the_package_can_be_executed():
+    done = execute("-m", "recbole_echomamba", "--version")
+    assert (done.returncode, done.stdout) == (0, "0.1.0\n")
 
 
 BAD = {
@@ -167,11 +189,6 @@ def test_help_does_not_wait_for_torch():
         "print('loaded:', [name for name in ('torch', 'recbole', 'numpy') if name in sys.modules])"
     )
     assert execute("-c", code).stdout.splitlines()[-1] == "loaded: []"
-
-
-def test_the_version_is_that_of_the_package(capsys):
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == "0.1.0\n"
 
 
 WRONG = {
