@@ -56,13 +56,14 @@ def search(
     """
     epochs_folder = out / "epochs"
 
-    def run_trial(params: dict) -> None:
+    # Ray names the folders of trials after this function, and resumes a search only under the same name.
+    def trial(params: dict) -> None:
         # Ray sets the variable to the GPUs of this trial; RecBole would overwrite it by its own setting.
         objective.settings["gpu_id"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         run_or_replay(objective, convert_to_plain(params), epochs_folder, _report)
 
     _start_ray(address)
-    trainable = tune.with_resources(run_trial, {"cpu": cpus, "gpu": gpus})
+    trainable = tune.with_resources(trial, {"cpu": cpus, "gpu": gpus})
     domains = {name: each.to_ray() for name, each in space.items()}
     state = str(out / "ray")
     if resume and tune.Tuner.can_restore(state):

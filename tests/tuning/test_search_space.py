@@ -10,7 +10,7 @@ def write(tmp_path, text):
     return tmp_path / "x.hyper"
 
 
-def test_a_hyper_file_is_read_as_recbole_writes_it(tmp_path):
+def test_a_hyper_file_in_the_format_of_recbole_is_read(tmp_path):
     text = """# a comment
 learning_rate choice [0.01, 0.001]
 loss_type choice ['CE','BPR']   # another
@@ -33,18 +33,16 @@ hidden_size quniform 16,64,16
     [
         "epochs choice __import__('os').getcwd()",
         "epochs choice [open('evaluated','w')]",
-        *(
-            "epochs choice []",
-            "epochs choice 3",
-            "epochs normal 0,1",
-            "epochs uniform 1",
-            "epochs uniform 2,1",
-            "epochs quniform 1,2,0",
-            "epochs",
-        ),
+        "epochs choice []",
+        "epochs choice 3",
+        "epochs normal 0,1",
+        "epochs uniform 1",
+        "epochs uniform 2,1",
+        "epochs quniform 1,2,0",
+        "epochs",
     ],
 )
-def test_a_line_that_is_no_literal_is_named_and_never_evaluated(tmp_path, line):
+def test_a_line_that_cannot_be_read_is_named_and_never_evaluated(tmp_path, line):
     with pytest.raises(ValueError, match=r"x\.hyper, line 2: cannot read .epochs"):
         read_space(write(tmp_path, f"d_state choice [4]\n{line}\n"))
     assert not Path("evaluated").exists()
@@ -62,7 +60,7 @@ def test_a_missing_or_empty_file_is_named(tmp_path):
         read_space(write(tmp_path, "# nothing\n"))
 
 
-def test_our_models_have_a_file_of_their_own_settings():
+def test_our_models_have_a_search_space_around_their_defaults():
     from recbole_echomamba import Config
     from recbole_echomamba.config.config import properties_directory
 
@@ -71,6 +69,6 @@ def test_our_models_have_a_file_of_their_own_settings():
             assert Config(model, "ml-100k")[name] in each.values  # the published value is among them
 
 
-def test_whole_numbers_stay_whole():
+def test_whole_numbers_become_integers():
     assert convert_to_plain({"a": 16.0, "b": 0.5, "c": (1, 2), "d": 0.0}) == {"a": 16, "b": 0.5, "c": [1, 2], "d": 0}
     assert isinstance(convert_to_plain({"stopping_step": 0.0})["stopping_step"], int)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from recbole.trainer.hyper_tuning import HyperTuning
 
 from recbole_echomamba import Trainer
 from recbole_echomamba.__main__ import main
@@ -18,7 +19,12 @@ def write(tmp_path, text):
     return tmp_path / "x.hyper"
 
 
-def test_a_torn_line_is_forgotten_and_the_whole_ones_stay(tmp_path):
+def test_recbole_has_the_hooks_that_the_search_overrides():
+    for hook in ["trial", "_print_result", "run"]:
+        assert callable(getattr(HyperTuning, hook))
+
+
+def test_an_incomplete_last_line_is_dropped_and_the_others_stay(tmp_path):
     file = tmp_path / "trials.jsonl"
     append_line(file, {"params": {"a": 1}})
     with open(file, "a") as lines:
@@ -28,18 +34,16 @@ def test_a_torn_line_is_forgotten_and_the_whole_ones_stay(tmp_path):
     assert read_trials(file) == [{"params": {"a": 1}}, {"params": {"a": 2}}]
 
 
-SPACE = {
-    "x": Range("choice", [1, 2, 3]),
-    "y": Range("choice", [0.1, 0.2]),
-}
-OPEN = {"x": Range("quniform", [1.0, 9.0, 1.0]), "y": Range("loguniform", [-6.0, -1.0])}
+CHOICES = {"x": Range("choice", [1, 2, 3]), "y": Range("choice", [0.1, 0.2])}
+RANGES = {"x": Range("quniform", [1.0, 9.0, 1.0]), "y": Range("loguniform", [-6.0, -1.0])}
 
 
 class Scores:
-    """Instead of training: a score that follows from the settings; killed at a given call."""
+    """Replace training: return a score that follows from the settings, fail for one of them, or be killed at a given call."""
 
     def __init__(self, killed_at=None):
-        self.killed_at, self.calls = killed_at, []
+        self.killed_at = killed_at
+        self.calls = []
 
     def __call__(self, params):
         if len(self.calls) + 1 == self.killed_at:
@@ -52,14 +56,14 @@ class Scores:
 
 
 def search(file, objective, algo, evals=8, space=None):
-    space = space or (SPACE if algo == "exhaustive" else OPEN)
+    space = space or (CHOICES if algo == "exhaustive" else RANGES)
     found = Search(objective, space, file, algo, max_evals=evals, early_stop=100, seed=1)
     found.run()
     return found
 
 
 @pytest.mark.parametrize("algo", ["exhaustive", "random", "bayes"])
-def test_a_killed_search_makes_the_trials_it_would_have_made(tmp_path, algo):
+def test_a_resumed_search_makes_the_trials_that_it_would_have_made(tmp_path, algo):
     pytest.importorskip("hyperopt")
     whole = search(tmp_path / "whole.jsonl", Scores(), algo)
     with pytest.raises(KeyboardInterrupt):
@@ -95,7 +99,7 @@ def test_early_stopping_survives_a_first_trial_that_fails(tmp_path):
             return super().__call__(params)
 
     objective = Failing()
-    found = Search(objective, OPEN, tmp_path / "t.jsonl", "random", max_evals=12, early_stop=6, seed=1)
+    found = Search(objective, RANGES, tmp_path / "t.jsonl", "random", max_evals=12, early_stop=6, seed=1)
     found.run()
     assert len(objective.calls) > 6
 
@@ -114,122 +118,181 @@ def flags(data_path, out, *more):
     return [*(f"--{key}={value}" for key, value in settings.items()), f"--out={out}", *more]
 
 
+FOUR_TRIALS = "learning_rate choice [0.02, 0.0001]\nhidden_size choice [8, 16]\n"
+
+
+def make_command(data_path, out, space):
+    return ["tune", "--model=Mamba4Rec", "--dataset=cycle", f"--params_file={space}", *flags(data_path, out)]
+
+
 def test_a_search_in_which_every_trial_fails_says_why(data_path, tmp_path, capsys):
     pytest.importorskip("hyperopt")
-    file = write(tmp_path, "hidden_size choice [9, 7]\n")
-    command = [
-        "tune",
-        "--model=SASRec",
-        "--dataset=cycle",
-        f"--params_file={file}",
-        *flags(data_path, tmp_path / "out"),
-    ]
-    assert main([*command, "--n_heads=2"]) == 1
+    space = write(tmp_path, "hidden_size choice [9, 7]\n")
+    command = make_command(data_path, tmp_path / "out", space)
+    assert main([*command, "--model=SASRec", "--n_heads=2"]) == 1
     assert "every trial failed: The hidden size" in capsys.readouterr().err
 
 
 @pytest.fixture
 def tests_made(monkeypatch):
-    """The evaluations of the best weights: only the test asks for these."""
-    made, evaluate = [], Trainer.evaluate
+    """The loaders on which the best weights are evaluated, as it happens: only a test loads the best weights."""
+    made = []
+    evaluate = Trainer.evaluate
 
-    def counted(self, data, load_best_model=True, **more):
-        made.extend([data] if load_best_model else [])
+    def record_and_evaluate(self, data, load_best_model=True, **more):
+        if load_best_model:
+            made.append(data)
         return evaluate(self, data, load_best_model=load_best_model, **more)
 
-    monkeypatch.setattr(Trainer, "evaluate", counted)
+    monkeypatch.setattr(Trainer, "evaluate", record_and_evaluate)
     return made
 
 
-def test_a_search_ends_with_one_test_a_yaml_and_a_report(data_path, tmp_path, capsys, tests_made):
+@pytest.fixture(scope="module")
+def finished(data_path, tmp_path_factory):
+    """The folder of a finished search of four trials. Tests only read it."""
     pytest.importorskip("hyperopt")
-    file = write(tmp_path, "learning_rate choice [0.02, 0.0001]\nhidden_size choice [8, 16]\n")
+    folder = tmp_path_factory.mktemp("searched")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(make_command(data_path, folder / "out", write(folder, FOUR_TRIALS))) == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    """A copy of the finished search that a test may change."""
+    return Path(shutil.copytree(finished, tmp_path / "out"))
+
+
+@pytest.fixture
+def command(data_path, out, tmp_path):
+    """The command that made the search in ``out``."""
+    return make_command(data_path, out, write(tmp_path, FOUR_TRIALS))
+
+
+def find_best(out):
+    return max(read_trials(out / "trials.jsonl"), key=lambda trial: trial["best_valid_score"])
+
+
+def read_result(out):
+    """The result of the only run directory of a search."""
+    (file,) = (out / "runs").glob("*/result.json")
+    return json.loads(file.read_text())
+
+
+def test_a_search_tests_only_the_best_settings_and_only_once(data_path, tmp_path, tests_made, capsys):
+    pytest.importorskip("hyperopt")
+    space = write(tmp_path, "learning_rate choice [0.02, 0.0001]\n")
     out = tmp_path / "out"
-    command = ["tune", "--model=Mamba4Rec", "--dataset=cycle", f"--params_file={file}", *flags(data_path, out)]
-    assert main(command) == 0
-    printed = capsys.readouterr().out
+    assert main(make_command(data_path, out, space)) == 0
     assert len(tests_made) == 1
-    trials = read_trials(out / "trials.jsonl")
-    assert len(trials) == 4
     assert "test" not in (out / "trials.jsonl").read_text() + (out / "trials.csv").read_text()
-    best = max(trials, key=lambda trial: trial["best_valid_score"])
-    settings = yaml.safe_load((out / "best.yaml").read_text())
+    assert len(read_trials(out / "trials.jsonl")) == 2
+    assert f"--config_files={out / 'best.yaml'}" in capsys.readouterr().out
+
+
+def test_a_search_writes_its_trials_and_the_best_settings(finished):
+    assert len(read_trials(finished / "trials.jsonl")) == 4
+    best = find_best(finished)
+    settings = yaml.safe_load((finished / "best.yaml").read_text())
     assert (settings["model"], settings["dataset"], settings["epochs"]) == ("Mamba4Rec", "cycle", 1)
     assert {name: settings[name] for name in best["params"]} == best["params"]
-    assert len((out / "trials.csv").read_text().splitlines()) == 5
-    assert (out / "trials.md").read_text().count("**") > 0
-    assert (out / "trials.png").read_bytes().startswith(b"\x89PNG")
-    (result,) = (json.loads(file.read_text()) for file in (out / "runs").glob("*/result.json"))
-    assert result["best_valid_score"] == best["best_valid_score"]  # the same seed, the same training
-    assert f"--config_files={out / 'best.yaml'}" in printed
+    assert len((finished / "trials.csv").read_text().splitlines()) == 5
+    (bold,) = [line for line in (finished / "trials.md").read_text().splitlines() if "**" in line]
+    assert f"**{best['best_valid_score']:.4f}**" in bold
+    assert (finished / "trials.png").read_bytes().startswith(b"\x89PNG")
+    # the same seed, the same training
+    assert read_result(finished)["best_valid_score"] == best["best_valid_score"]
 
+
+def test_the_best_settings_make_the_same_run_again(finished, tmp_path):
+    saved = tmp_path / "again"
+    assert main(["run", f"--config_files={finished / 'best.yaml'}", f"--checkpoint_dir={saved}"]) == 0
+    (again,) = saved.glob("*/result.json")
+    assert json.loads(again.read_text())["config_hash"] == read_result(finished)["config_hash"]
+    assert json.loads(again.read_text())["test_result"] == read_result(finished)["test_result"]
+
+
+def test_a_search_is_not_overwritten_without_resume(command, capsys):
     assert main(command) == 1
-    assert "--resume" in capsys.readouterr().err
+    assert "holds this search already; resume it with --resume" in capsys.readouterr().err
+
+
+def test_a_folder_with_another_search_is_refused(data_path, tmp_path, command, capsys):
     assert main([*command, "--d_conv=2", "--resume"]) == 1
     assert "another search, with different d_conv" in capsys.readouterr().err
-    assert main([*command, "--worker=0", "--resume"]) == 0  # nothing is left to do
-    assert len(tests_made) == 1
-    (killed,) = (out / "runs").glob("*/result.json")
-    killed.unlink()
-    assert main([*command, "--resume"]) == 0
-    assert len(list((out / "runs").iterdir())) == 1  # the run went on in its own folder
-    assert json.loads(killed.read_text())["test_result"] == result["test_result"]
-
-    assert main(["run", f"--config_files={out / 'best.yaml'}", f"--checkpoint_dir={tmp_path / 'again'}"]) == 0
-    (again,) = (tmp_path / "again").glob("*/result.json")
-    assert json.loads(again.read_text())["config_hash"] == result["config_hash"]
 
     changed = Path(shutil.copytree(data_path, tmp_path / "changed"))
     with open(changed / "cycle" / "cycle.inter", "a") as rows:
         rows.write("u0\ti11\t99\n")
-    moved = [word.replace(f"--data_path={data_path}", f"--data_path={changed}") for word in command]
-    assert main([*moved, "--resume"]) == 1
+    other_data = [word.replace(f"--data_path={data_path}", f"--data_path={changed}") for word in command]
+    assert main([*other_data, "--resume"]) == 1
     assert "another search, with different data" in capsys.readouterr().err
 
 
+def test_a_finished_search_has_nothing_left_to_resume(out, command, tests_made):
+    before = (out / "trials.csv").read_text()
+    assert main([*command, "--worker=0", "--resume"]) == 0  # a setting without effect on the result may change
+    assert tests_made == []
+    assert (out / "trials.csv").read_text() == before
+
+
+def test_a_search_interrupted_in_its_last_run_resumes_it(out, command):
+    before = read_result(out)
+    (file,) = (out / "runs").glob("*/result.json")
+    file.unlink()
+    assert main([*command, "--resume"]) == 0
+    assert [path.name for path in (out / "runs").iterdir()] == [file.parent.name]
+    assert read_result(out)["test_result"] == before["test_result"]
+
+
 def test_a_trial_is_validated_only_and_keeps_no_weights(settings, tests_made, tmp_path):
-    standing = []
+    reported = []
     objective = Objective("Mamba4Rec", "cycle", [], settings)
-    trial = objective({"learning_rate": 0.01}, after_epoch=standing.append)
+    trial = objective({"learning_rate": 0.01}, after_epoch=reported.append)
     assert tests_made == []
     assert list((tmp_path / "saved").iterdir()) == []
-    assert [each["epochs"] for each in standing] == [1, 2]
-    assert standing[-1]["best_valid_score"] == trial["best_valid_score"]
+    assert [each["epochs"] for each in reported] == [1, 2]
+    assert reported[-1]["best_valid_score"] == trial["best_valid_score"]
+
+
+def test_a_trial_that_is_never_validated_says_which_settings_to_change(settings):
+    objective = Objective("Mamba4Rec", "cycle", [], {**settings, "eval_step": 0})
+    with pytest.raises(ValueError, match="a trial was never validated; set eval_step to 1"):
+        objective({})
 
 
 BAD = {
-    "setting": ("hiden_size choice [3]", [], "hidden_size"),
-    "file": (None, ["--params_file=gone.hyper"], "gone.hyper"),
-    "range": ("dropout_prob uniform 0,0.5", [], "exhaustive"),
-    "no trial": (None, ["--max_evals=0"], "max_evals"),
-    "nothing held out": (None, ["--train_on=all"], "train_on"),
-    "no folder for the table": (None, ["--output_file=gone/trials.md"], "no folder"),
+    "unknown setting": ("hiden_size choice [3]", [], "hidden_size"),
+    "no search space": (None, ["--params_file=gone.hyper"], "there is no search space gone.hyper"),
+    "range": ("dropout_prob uniform 0,0.5", [], "dropout_prob has a range; use --algo=bayes"),
+    "no trial": (None, ["--max_evals=0"], "max_evals must be at least 1"),
+    "nothing held out": (None, ["--train_on=all"], "search with train_on=train"),
+    "no folder for the table": (None, ["--output_file=gone/trials.md"], "--output_file: there is no folder"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line(case, data_path, tmp_path, capsys):
+def test_bad_input_is_named_before_anything_runs(case, data_path, tmp_path, capsys):
     pytest.importorskip("hyperopt")
-    text, more, word = BAD[case]
+    text, more, fragment = BAD[case]
     file = write(tmp_path, text or "d_state choice [4]")
-    command = ["tune", "--model=Mamba4Rec", "--dataset=cycle", f"--params_file={file}", *flags(data_path, "out"), *more]
-    assert main(command) == 1
+    assert main([*make_command(data_path, "out", file), *more]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
-    assert word in last
+    assert fragment in last
     assert not Path("out").exists()
 
 
 def test_a_tool_that_is_not_installed_is_named(data_path, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     file = write(tmp_path, "d_state choice [4]")
-    assert (
-        main(["tune", "--model=Mamba4Rec", "--dataset=cycle", f"--params_file={file}", *flags(data_path, "out")]) == 1
-    )
-    assert "Hyperopt is not installed; pip install" in capsys.readouterr().err
+    assert main(make_command(data_path, "out", file)) == 1
+    assert "Hyperopt is not installed; install it with pip install" in capsys.readouterr().err
 
 
-def test_model_and_data_set_may_stand_in_a_config_file(data_path, tmp_path, capsys):
+def test_model_and_dataset_may_stand_in_a_config_file(data_path, tmp_path, capsys):
     pytest.importorskip("hyperopt")
     (tmp_path / "mine.yaml").write_text("model: Mamba4Rec\ndataset: cycle\n")
     file = write(tmp_path, "learning_rate choice [0.02]\n")
@@ -239,14 +302,15 @@ def test_model_and_data_set_may_stand_in_a_config_file(data_path, tmp_path, caps
 
 
 class Epochs:
-    """Instead of training: a score per epoch; killed after a given one."""
+    """Replace training: report a score for each of three epochs, or be killed after one of them."""
 
     def __init__(self, killed_after=None):
-        self.killed_after, self.made = killed_after, 0
+        self.killed_after = killed_after
+        self.trained = 0
 
     def __call__(self, params, after_epoch):
         for epoch in range(1, 4):
-            self.made += 1
+            self.trained += 1
             after_epoch({"epochs": epoch, "best_valid_score": epoch / 10})
             if epoch == self.killed_after:
                 raise KeyboardInterrupt
@@ -254,33 +318,34 @@ class Epochs:
 
 def test_a_trial_of_ray_reports_each_epoch_once_and_a_finished_one_is_not_trained_again(tmp_path):
     run_or_replay = pytest.importorskip("recbole_echomamba.tuning.ray_search").run_or_replay
+
+    def train(params, objective):
+        reported = []
+        run_or_replay(objective, params, tmp_path, reported.append)
+        return objective.trained, [result["epochs"] for result in reported]
+
     with pytest.raises(KeyboardInterrupt):
-        run_or_replay(Epochs(killed_after=2), {"x": 1}, tmp_path, lambda standing: None)
-    for made in (3, 0):  # in its second life it trains, in the third all is known
-        again, reported = Epochs(), []
-        run_or_replay(again, {"x": 1}, tmp_path, lambda standing, to=reported: to.append(standing["epochs"]))
-        assert reported == [1, 2, 3]
-        assert again.made == made
-    other, reported = Epochs(), []
-    run_or_replay(other, {"x": 2}, tmp_path, reported.append)
-    assert other.made == 3
+        train({"x": 1}, Epochs(killed_after=2))
+    assert train({"x": 1}, Epochs()) == (3, [1, 2, 3])
+    assert train({"x": 1}, Epochs()) == (0, [1, 2, 3])  # finished before
+    assert train({"x": 2}, Epochs()) == (3, [1, 2, 3])  # other settings
 
 
-def test_ray_searches_and_goes_on_from_its_folder(data_path, tmp_path, capsys):
+def test_ray_searches_and_resumes_from_its_folder(data_path, tmp_path):
     ray = pytest.importorskip("ray")
-    file = write(tmp_path, "learning_rate loguniform -5,-4\nhidden_size quniform 8,16,8\n")
-    command = ["tune", "--tool=Ray", "--model=Mamba4Rec", "--dataset=cycle", f"--params_file={file}", "--max_evals=2"]
-    command += flags(data_path, tmp_path / "out")
+    space = write(tmp_path, "learning_rate loguniform -5,-4\nhidden_size quniform 8,16,8\n")
+    out = tmp_path / "out"
+    command = [*make_command(data_path, out, space), "--tool=Ray", "--max_evals=2"]
     try:
         assert main(command) == 0
-        table = (tmp_path / "out" / "trials.csv").read_text()
-        made = sorted((tmp_path / "out" / "ray").glob("trial_*"))
+        table = (out / "trials.csv").read_text()
+        trials = sorted((out / "ray").glob("trial_*"))
         assert len(table.splitlines()) == 3
+        assert len(trials) == 2
         assert main([*command, "--resume"]) == 0
     finally:
         ray.shutdown()
-    assert (
-        tmp_path / "out" / "trials.csv"
-    ).read_text() == table  # with the seconds of the first time: nothing ran again
-    assert sorted((tmp_path / "out" / "ray").glob("trial_*")) == made
-    assert isinstance(yaml.safe_load((tmp_path / "out" / "best.yaml").read_text())["hidden_size"], int)
+    # The table holds the seconds of each trial, so equal tables mean that no trial was trained again.
+    assert (out / "trials.csv").read_text() == table
+    assert sorted((out / "ray").glob("trial_*")) == trials
+    assert isinstance(yaml.safe_load((out / "best.yaml").read_text())["hidden_size"], int)
