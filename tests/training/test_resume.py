@@ -1,6 +1,7 @@
-"""A run that is interrupted and goes on must be the run that was never interrupted."""
+"""A run that is interrupted and resumed must be the run that was never interrupted."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from recbole_echomamba import run
-from recbole_echomamba.system.signals import Interrupted, deferred_signals
+from recbole_echomamba.system.signals import Interrupted
 from recbole_echomamba.training import checkpoint
-from tests.conftest import write_inter
+from recbole_echomamba.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
 
 MODELS = {
     "EchoMamba4Rec": {},
@@ -23,16 +26,21 @@ MODELS = {
 }
 
 
-def weights(directory):
-    return checkpoint.load_state(Path(directory) / checkpoint.STATE, "cpu")["model"]
+def load_last_weights(directory):
+    return checkpoint.load_state(Path(directory) / "training_state.pt", "cpu")["model"]
 
 
 def assert_same_run(found, expected):
     for key in ("test_result", "best_valid_result", "best_epoch", "epochs", "best_valid_score"):
         assert found[key] == expected[key], key
     assert [entry["train_loss"] for entry in found["history"]] == [entry["train_loss"] for entry in expected["history"]]
-    whole = weights(expected["run_directory"])
-    assert all(torch.equal(value, whole[name]) for name, value in weights(found["run_directory"]).items())
+    weights = load_last_weights(expected["run_directory"])
+    assert all(torch.equal(value, weights[name]) for name, value in load_last_weights(found["run_directory"]).items())
+
+
+def resume_after(interruption):
+    """Resume the run that the message of an interruption names."""
+    return run(resume=str(interruption.value).split("--resume=")[1])
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -47,57 +55,58 @@ def test_two_and_two_epochs_are_four_bit_for_bit(settings, model):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_training_between_batches_and_the_run_goes_on_from_its_last_epoch(settings, monkeypatch, number):
-    from recbole_echomamba.training.trainer import Trainer
-
-    whole = run("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 3})
+def test_a_signal_ends_training_between_batches_and_the_run_is_resumed_after_its_last_epoch(
+    settings, uninterrupted, monkeypatch, number
+):
+    whole = uninterrupted("EchoMamba4Rec", epochs=3)
     original, calls = Trainer._check_nan, []
 
     def signalled(self, loss):
         calls.append(1)
-        if len(calls) == 10:  # in the second epoch of six batches
+        # in the second epoch of six batches
+        if len(calls) == 10:
             os.kill(os.getpid(), number)
         return original(self, loss)
 
     monkeypatch.setattr(Trainer, "_check_nan", signalled)
-    with pytest.raises(Interrupted) as stopped:
+    with pytest.raises(Interrupted, match=r"^interrupted after 1 epochs; resume it with --resume=") as interruption:
         run("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 3})
-    message, directory = str(stopped.value).split("--resume=")
-    assert message == "interrupted after 1 epochs; go on with "
     assert len(calls) == 10
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert_same_run(run(resume=directory), whole)
+    assert_same_run(resume_after(interruption), whole)
 
 
-def test_an_interruption_in_the_last_validation_is_not_lost(settings, monkeypatch):
-    from recbole_echomamba.training.trainer import Trainer
-
-    whole = run("Mamba4Rec", "cycle", config_dict=settings)
+def test_an_interruption_in_the_last_validation_is_not_lost(settings, uninterrupted, monkeypatch):
+    whole = uninterrupted("Mamba4Rec", epochs=2)
     validate = Trainer._valid_epoch
 
     def signalled(self, *given, **named):
-        if len(self.history) == settings["epochs"]:
+        if len(self.history) == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return validate(self, *given, **named)
 
     monkeypatch.setattr(Trainer, "_valid_epoch", signalled)
-    with pytest.raises(Interrupted) as stopped:
-        run("Mamba4Rec", "cycle", config_dict=settings)
-    assert_same_run(run(resume=str(stopped.value).split("--resume=")[1]), whole)
+    with pytest.raises(Interrupted) as interruption:
+        run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 2})
+    assert_same_run(resume_after(interruption), whole)
 
 
-def test_an_interruption_before_the_first_epoch_ends_can_be_resumed_too(settings, monkeypatch):
-    from recbole_echomamba.training.trainer import Trainer
-
-    whole = run("Mamba4Rec", "cycle", config_dict=settings)
+def test_an_interruption_before_the_first_epoch_ends_can_be_resumed_too(settings, uninterrupted, monkeypatch):
+    whole = uninterrupted("Mamba4Rec", epochs=2)
     monkeypatch.setattr(Trainer, "_check_nan", lambda self, loss: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(Interrupted) as stopped:
-        run("Mamba4Rec", "cycle", config_dict=settings)
+    with pytest.raises(Interrupted) as interruption:
+        run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 2})
     monkeypatch.undo()
-    assert_same_run(run(resume=str(stopped.value).split("--resume=")[1]), whole)
+    assert_same_run(resume_after(interruption), whole)
 
 
-def test_a_killed_run_goes_on_from_its_last_epoch(settings, tmp_path):
+def test_an_interrupted_run_that_is_not_saved_does_not_offer_to_be_resumed(settings, monkeypatch):
+    monkeypatch.setattr(Trainer, "_check_nan", lambda self, loss: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(Interrupted, match="not saved and cannot be resumed"):
+        run("Mamba4Rec", "cycle", config_dict=settings, saved=False)
+
+
+def test_a_killed_run_is_resumed_after_its_last_epoch(settings, uninterrupted, tmp_path):
     code = f"""
 import os, signal
 from recbole_echomamba import run
@@ -112,12 +121,13 @@ run("EchoMamba4Rec", "cycle", config_dict={ {**settings, "epochs": 3}!r})
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
     (directory,) = (tmp_path / "saved").iterdir()
-    assert_same_run(run(resume=directory), run("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 3}))
+    assert_same_run(run(resume=directory), uninterrupted("EchoMamba4Rec", epochs=3))
 
 
-def test_a_finished_run_is_tested_again_and_not_trained(settings):
-    done = run("Mamba4Rec", "cycle", config_dict=settings)
-    assert_same_run(run(resume=done["run_directory"]), done)
+def test_a_finished_run_is_tested_again_and_not_trained(uninterrupted, tmp_path):
+    done = uninterrupted("Mamba4Rec", epochs=2)
+    directory = shutil.copytree(done["run_directory"], tmp_path / "run")
+    assert_same_run(run(resume=directory), done)
 
 
 def test_early_stopping_is_remembered(settings):
@@ -127,20 +137,22 @@ def test_early_stopping_is_remembered(settings):
     assert_same_run(run(resume=whole["run_directory"], config_dict={"epochs": 30}), whole)
 
 
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"learning_rate": 1}, "learning_rate cannot"),
-        ({"seed": 1}, "seed cannot"),
-        ({"hidden_size": 8}, "hidden_size cannot"),
-    ],
-)
-def test_settings_of_a_run_that_goes_on_cannot_change(settings, changed, words):
-    done = run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 1})
-    with pytest.raises(ValueError, match=words):
-        run(resume=done["run_directory"], config_dict=changed)
-    with pytest.raises(ValueError, match="a run of Mamba4Rec on cycle, not of SASRec"):
-        run("SASRec", resume=done["run_directory"])
+@pytest.mark.parametrize("changed", [{"learning_rate": 1}, {"seed": 1}, {"hidden_size": 8}])
+def test_settings_of_a_run_that_is_resumed_cannot_change(run_directory, changed):
+    (key,) = changed
+    with pytest.raises(ValueError, match=f"epochs and stopping_step can change, {key} cannot"):
+        run(resume=run_directory, config_dict=changed)
+
+
+def test_config_files_cannot_change_a_run_that_is_resumed(run_directory):
+    with pytest.raises(ValueError, match="config_files cannot"):
+        run(resume=run_directory, config_file_list=["other.yaml"])
+
+
+@pytest.mark.parametrize(("model", "dataset"), [("SASRec", None), (None, "ml-100k")])
+def test_a_run_is_resumed_only_as_what_it_is(run_directory, model, dataset):
+    with pytest.raises(ValueError, match=f"a run of Mamba4Rec on cycle, not of {model or dataset}"):
+        run(model, dataset, resume=run_directory)
 
 
 @pytest.mark.parametrize(
@@ -152,64 +164,61 @@ def test_settings_of_a_run_that_goes_on_cannot_change(settings, changed, words):
         ("training_state.pt", None, "no training state at"),
     ],
 )
-def test_a_damaged_run_is_refused_by_file(settings, file, content, words):
-    place = Path(run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 1})["run_directory"]) / file
-    place.unlink() if content is None else place.write_text(content)
-    with pytest.raises((ValueError, FileNotFoundError), match=words):
-        run(resume=place.parent, config_dict={"epochs": 2})
+def test_a_damaged_run_is_refused_by_file(run_directory, file, content, words):
+    if content is None:
+        (run_directory / file).unlink()
+    else:
+        (run_directory / file).write_text(content)
+    with pytest.raises(ValueError, match=words):
+        run(resume=run_directory, config_dict={"epochs": 2})
 
 
-def test_changed_data_are_refused(settings, tmp_path):
-    (tmp_path / "mine").mkdir()
-    rows = [(f"u{user}", f"i{(user + step) % 12}", str(step)) for user in range(20) for step in range(8)]
-    write_inter(tmp_path / "mine" / "mine.inter", rows)
-    done = run("Mamba4Rec", "mine", config_dict={**settings, "data_path": str(tmp_path), "epochs": 1})
-    write_inter(tmp_path / "mine" / "mine.inter", rows[1:])
+def test_a_file_that_is_no_training_state_is_refused(run_directory):
+    checkpoint.save_state(run_directory / "training_state.pt", {"epoch": 0})
+    with pytest.raises(ValueError, match="not a training state of Mamba4Rec"):
+        run(resume=run_directory, config_dict={"epochs": 2})
+
+
+def test_changed_data_are_refused(run_directory, data_path, tmp_path):
+    shutil.copytree(data_path / "cycle", tmp_path / "changed" / "cycle")
+    with open(tmp_path / "changed" / "cycle" / "cycle.inter", "a") as file:
+        file.write("u0\ti11\t99\n")
     with pytest.raises(ValueError, match="data have changed"):
-        run(resume=done["run_directory"], config_dict={"epochs": 2})
+        run(resume=run_directory, config_dict={"epochs": 2, "data_path": str(tmp_path / "changed")})
 
 
-def test_a_directory_in_use_by_another_process_is_refused(settings):
-    done = run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 1})
+def test_a_directory_in_use_by_another_process_is_refused(run_directory):
     code = f"""
-import time
-from recbole_echomamba.training.checkpoint import claim
-lock = claim({done["run_directory"]!r})
-print("held", flush=True)
-time.sleep(60)
+import sys
+from recbole_echomamba.training.run_directory import lock_run_directory
+lock = lock_run_directory({str(run_directory)!r})
+print("locked", flush=True)
+sys.stdin.read()
 """
-    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        assert other.stdout.readline() == "held\n"
+        assert other.stdout.readline() == "locked\n"
         with pytest.raises(ValueError, match="in use by another process"):
-            run(resume=done["run_directory"], config_dict={"epochs": 2})
+            run(resume=run_directory, config_dict={"epochs": 2})
     finally:
         other.kill()
         other.wait()
-    assert run(resume=done["run_directory"], config_dict={"epochs": 2})["epochs"] == 2
+    assert run(resume=run_directory, config_dict={"epochs": 2})["epochs"] == 2
 
 
-def test_ctrl_c_at_the_door_is_one_line_and_code_130(settings, tmp_path):
-    root = Path(__file__).parents[2]
+def test_ctrl_c_on_the_command_line_is_one_line_and_code_130(settings, tmp_path):
     flags = [f"--{key}={value}" for key, value in {**settings, "epochs": 10_000, "stopping_step": 10_000}.items()]
-    command = [sys.executable, str(root / "run_recbole.py"), "--model=Mamba4Rec", "--dataset=cycle", *flags]
+    command = [sys.executable, str(ROOT / "run_recbole.py"), "--model=Mamba4Rec", "--dataset=cycle", *flags]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("saved/*/model.safetensors")) and time.monotonic() < deadline:
+    # the weights of the first epoch
+    while not list(tmp_path.glob("saved/*/model.safetensors")):
+        assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors.strip().splitlines()[-1].startswith("interrupted after ")
     assert "Traceback" not in errors
-
-
-def test_a_second_signal_acts_as_ever():
-    with pytest.raises(KeyboardInterrupt), deferred_signals() as asked:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert asked()
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1)
 
 
 def test_train_on_all_trains_on_every_interaction_and_tests_nothing(settings):
@@ -218,13 +227,3 @@ def test_train_on_all_trains_on_every_interaction_and_tests_nothing(settings):
     assert result["epochs"] == 2 == result["best_epoch"] + 1
     assert (Path(result["run_directory"]) / "model.safetensors").exists()
     assert not (Path(result["run_directory"]) / "test_ranks.parquet").exists()
-
-
-def test_a_process_that_was_started_to_ignore_a_signal_goes_on_ignoring_it():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with deferred_signals() as asked:
-            os.kill(os.getpid(), signal.SIGINT)
-            assert not asked()
-    finally:
-        signal.signal(signal.SIGINT, before)

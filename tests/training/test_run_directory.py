@@ -1,0 +1,154 @@
+import json
+import shutil
+
+import pytest
+
+from recbole_echomamba import Config
+from recbole_echomamba.training import checkpoint
+from recbole_echomamba.training.run_directory import (
+    find_finished,
+    find_resumable,
+    lock_run_directory,
+    new_run_directory,
+    read_settings,
+    reuse_or_resume,
+)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return Config("Mamba4Rec", "ml-100k", config_dict={"checkpoint_dir": str(tmp_path / "saved"), "seed": 1})
+
+
+@pytest.fixture
+def folder(config, tmp_path):
+    """The folder that holds the run directories of ``config``."""
+    return tmp_path / "saved"
+
+
+def interrupted_run(config, data_hash="data"):
+    directory = new_run_directory(config)
+    checkpoint.save_state(directory / "training_state.pt", {"data_hash": data_hash})
+    return directory
+
+
+def finish(directory, config, seed=1, **more):
+    result = {"config_hash": config.hash, "data_hash": "data", "seed": seed, **more}
+    (directory / "result.json").write_text(json.dumps(result))
+
+
+def test_runs_that_start_in_the_same_second_have_directories_of_their_own(config, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda pattern: "20200101-000000")
+    first, second = new_run_directory(config), new_run_directory(config)
+    assert first.name == f"Mamba4Rec-ml-100k-20200101-000000-s1-{config.hash}"
+    assert second.name == f"{first.name}-2"
+    assert read_settings(first) == read_settings(second)
+
+
+def test_the_settings_of_a_run_directory_make_the_same_config_again(config):
+    settings = read_settings(new_run_directory(config))
+    again = Config(settings.pop("model"), settings.pop("dataset"), config_dict=settings)
+    assert again.hash == config.hash
+    assert again["seed"] == 1
+
+
+def test_a_locked_directory_is_refused_until_it_is_released(tmp_path):
+    lock = lock_run_directory(tmp_path)
+    with pytest.raises(ValueError, match="in use by another process"):
+        lock_run_directory(tmp_path)
+    lock.release()
+    lock_run_directory(tmp_path).release()
+
+
+def test_of_equal_finished_runs_the_latest_is_found(config, folder):
+    first, second = new_run_directory(config), new_run_directory(config)
+    finish(first, config, epochs=1)
+    finish(second, config, epochs=2)
+    finish(new_run_directory(config), config, seed=7)
+    found = find_finished(folder)
+    assert set(found) == {(config.hash, "data", 1), (config.hash, "data", 7)}
+    assert found[config.hash, "data", 1]["epochs"] == 2
+    assert found[config.hash, "data", 1]["run_directory"] == str(second)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_damaged_result_is_named(config, folder, content):
+    directory = new_run_directory(config)
+    (directory / "result.json").write_text(content)
+    with pytest.raises(ValueError, match=r"result\.json is damaged .*; remove its folder"):
+        find_finished(folder)
+
+
+def test_no_folder_holds_no_runs(config, folder):
+    assert find_finished(folder) == {}
+    assert find_resumable(folder, config, "data", 1) is None
+
+
+def test_an_interrupted_run_with_the_same_settings_data_and_seed_is_found(config, folder):
+    directory = interrupted_run(config)
+    assert find_resumable(folder, config, "data", 1) == directory
+    assert find_resumable(folder, config, "other data", 1) is None
+    assert find_resumable(folder, config, "data", 2) is None
+    longer = Config("Mamba4Rec", "ml-100k", config_dict={"epochs": 7})
+    assert find_resumable(folder, longer, "data", 1) is None
+    elsewhere = Config("Mamba4Rec", "ml-100k", config_dict={"checkpoint_dir": "elsewhere", "seed": 5})
+    assert find_resumable(folder, elsewhere, "data", 1) == directory
+
+
+def damage_settings(directory):
+    (directory / "config.yaml").write_text("{")
+
+
+def remove_state(directory):
+    (directory / "training_state.pt").unlink()
+
+
+def truncate_state(directory):
+    state = directory / "training_state.pt"
+    state.write_bytes(state.read_bytes()[:50])
+
+
+def replace_state(directory):
+    checkpoint.save_state(directory / "training_state.pt", ["another", "file"])
+
+
+@pytest.mark.parametrize("damage", [damage_settings, remove_state, truncate_state, replace_state, shutil.rmtree])
+def test_a_run_that_cannot_be_resumed_is_passed_over(config, folder, damage):
+    older, newer = interrupted_run(config), interrupted_run(config)
+    damage(newer)
+    assert find_resumable(folder, config, "data", 1) == older
+
+
+class Recorder:
+    """Stand in for a run: keep the arguments and leave a result."""
+
+    def __init__(self, config):
+        self.config = config
+        self.calls = []
+
+    def __call__(self, **arguments):
+        self.calls.append(arguments)
+        finish(arguments.get("resume") or new_run_directory(self.config), self.config, epochs=9)
+
+
+def test_a_finished_run_is_reused(config, folder):
+    interrupted_run(config)
+    finish(new_run_directory(config), config, epochs=3)
+    run = Recorder(config)
+    assert reuse_or_resume(folder, config, "data", 1, run, {"model": "Mamba4Rec"})["epochs"] == 3
+    assert run.calls == []
+
+
+def test_an_interrupted_run_is_resumed(config, folder):
+    directory = interrupted_run(config)
+    run = Recorder(config)
+    result = reuse_or_resume(folder, config, "data", 1, run, {"model": "Mamba4Rec"})
+    assert run.calls == [{"resume": directory}]
+    assert result["epochs"] == 9
+    assert result["run_directory"] == str(directory)
+
+
+def test_without_either_a_new_run_starts(config, folder):
+    run = Recorder(config)
+    assert reuse_or_resume(folder, config, "data", 1, run, {"model": "Mamba4Rec"})["epochs"] == 9
+    assert run.calls == [{"model": "Mamba4Rec"}]
