@@ -27,9 +27,9 @@ def test_the_page_shows_filters_memory_and_parts(trained, tmp_path, capsys):
     assert main(["inspect", trained, f"--out={tmp_path / 'page.html'}"]) == 0
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/png;base64,") == 2
-    for word in ("blocks.1.pairs.0.backward_mamba", "without spectral filter", "without backward Mamba"):
-        assert word in page
-    assert "without gated linear unit" in page
+    assert "blocks.1.pairs.0.backward_mamba" in page
+    for part in ["spectral filter", "forward Mamba", "backward Mamba", "gated linear unit"]:
+        assert f"without {part}" in page
     assert str(tmp_path / "page.html") in capsys.readouterr().out
 
 

@@ -123,12 +123,12 @@ def describe_setup(comparison: Comparison) -> str:
     config = comparison.first_config
     own_loss = [label for label, each in comparison.configs.items() if has_fixed_loss(each)]
     common_loss = next((each["loss_type"] for each in comparison.configs.values() if not has_fixed_loss(each)), "none")
-    losses = f"; a loss of their own: {', '.join(own_loss)}" if own_loss else ""
+    other_losses = f" (its own loss: {', '.join(own_loss)})" if own_loss else ""
     patience = f"{config['stopping_step'] + 1} validations in a row without a better {config['valid_metric']}"
     return (
         f"The same for every model: data {comparison.dataset} (sha256 {comparison.first_result['data_hash'][:10]}), "
-        f"each user's last item tests and the one before it validates, all items ranked, at most "
-        f"{config['MAX_ITEM_LIST_LENGTH']} items of history, loss {common_loss}{losses}, up to {config['epochs']} epochs "
+        "the last item of each user held out for the test and the one before it for validation, all items ranked, at most "
+        f"{config['MAX_ITEM_LIST_LENGTH']} items of history, loss {common_loss}{other_losses}, up to {config['epochs']} epochs "
         f"with batches of {config['train_batch_size']}, stopped after {patience}; seeds {_list_seeds(comparison)}. "
         f"Mean ± standard deviation over seeds.{_list_changes(comparison)}"
     )
@@ -139,7 +139,7 @@ def describe_costs(comparison: Comparison) -> str:
     machines = {json.dumps(result.get("machine")) for results in comparison.results.values() for result in results}
     where = "on the machine of the runs"
     if len(machines) > 1:
-        where = "ON DIFFERENT MACHINES (see runs.csv): they do not compare"
+        where = "ON DIFFERENT MACHINES (see runs.csv), so they cannot be compared"
     return (
         "Seconds of training per epoch (median of a run's epochs) and users scored per second in the test, "
         f"{where}; peak memory is that of the GPU where there is one, else of the whole process. "
@@ -154,7 +154,7 @@ def describe_test(comparison: Comparison, k: int) -> str:
     return (
         f"Paired t-test over users on NDCG@{k} averaged over seeds, two-sided, corrected by Holm for the number of rows; d is "
         f"the mean difference over its standard deviation across users. The baseline is {baseline}. "
-        "The test is over users: it does not tell how far a result moves with another seed, the ± above does."
+        "The test is over users; how much a result changes with the seed is shown by the ± above."
     )
 
 

@@ -85,7 +85,7 @@ def run_or_replay(objective: Callable, params: dict, folder: Path, report: Calla
     """Run a trial, or report again what an earlier run of the same settings reported.
 
     Ray saves its state every few seconds only, so after a kill it repeats trials that had finished in the meantime. Each trial
-    therefore keeps its epochs in a file of its own. A trial that did not finish is trained from the start, and the epochs that
+    therefore keeps its epochs in its own file. A trial that did not finish is trained from the start, and the epochs that
     are in its file are not reported a second time.
 
     Args:
