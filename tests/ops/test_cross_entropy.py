@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from recbole_echomamba.ops import cross_entropy
-from tests.ops.test_around_the_scan import assert_all_close, normal, results
+from tests.ops.numerics import assert_close, normal, results
 
 TARGET = torch.tensor([3, 0, 499, 7, 7, 20, 1])
 INPUTS = [normal(7, 16), normal(500, 16, seed=1)]
@@ -20,7 +20,7 @@ def test_a_few_rows_at_a_time_give_the_loss_and_gradients_of_all_at_once(monkeyp
     def ours(encoded, weight):
         return cross_entropy.linear_cross_entropy(encoded, weight, TARGET)
 
-    assert_all_close(results(ours, INPUTS, torch.float32), results(plain, INPUTS), 1e-6)
+    assert_close(results(ours, INPUTS, torch.float32), results(plain, INPUTS), 1e-6)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 7])
@@ -28,7 +28,7 @@ def test_chunks_for_older_versions_of_torch_do_the_same(rows):
     def ours(encoded, weight):
         return cross_entropy.in_chunks(encoded, weight, TARGET, rows)
 
-    assert_all_close(results(ours, INPUTS), results(plain, INPUTS), 1e-12)
+    assert_close(results(ours, INPUTS), results(plain, INPUTS), 1e-12)
 
 
 def test_under_autocast_the_chunks_are_used(monkeypatch):

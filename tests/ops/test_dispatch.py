@@ -1,4 +1,4 @@
-"""Which backend runs: by device, by what imports, by force; and mamba-ssm's layout, with its kernel stood in for."""
+"""The choice of a backend, and the layout of mamba-ssm with the reference in place of its kernels."""
 
 import logging
 import sys
@@ -9,8 +9,7 @@ import torch
 
 from recbole_echomamba import ops
 from recbole_echomamba.ops import dispatch, numba, reference
-from tests.ops.test_around_the_scan import REVERSE, normal, results
-from tests.ops.test_selective_scan import assert_close, compute, problem
+from tests.ops.numerics import REVERSE, assert_close, normal, results, scan_inputs, scan_results
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +29,7 @@ def test_a_forced_backend_is_the_one_that_runs(monkeypatch):
 
 
 def test_the_choice_is_logged_once_with_its_reason(caplog, monkeypatch):
-    monkeypatch.setitem(sys.modules, "numba", None)  # an import of it fails
+    monkeypatch.setitem(sys.modules, "numba", None)  # its import fails
     with caplog.at_level(logging.INFO):
         dispatch.backend_for(torch.zeros(1))
         dispatch.backend_for(torch.zeros(1))
@@ -66,7 +65,7 @@ def test_a_forced_backend_that_cannot_run_says_why_and_what_to_install(monkeypat
 
 @pytest.fixture
 def mamba_ssm(monkeypatch):
-    """Modules with mamba-ssm's and causal-conv1d's signatures and layouts, ``[B, D, L]``."""
+    """Install modules with the signatures and the layout ``[B, D, L]`` of mamba-ssm and causal-conv1d, and import the backend."""
 
     def selective_scan_fn(u, delta, A, B, C, D=None):
         assert A.dtype == D.dtype == torch.float32
@@ -97,9 +96,11 @@ def mamba_ssm(monkeypatch):
 @REVERSE
 @pytest.mark.parametrize("at", [False, True], ids=["all", "at"])
 def test_mamba_ssms_layout_is_met_and_undone(mamba_ssm, at, reverse):
-    given = problem((3, 7, 5, 3))
-    expected = compute(reference, given, at, reverse, torch.float64)
-    assert_close(compute(mamba_ssm, given, at, reverse, torch.float64), expected, 1e-6)  # A and D pass through float32
+    given = scan_inputs((3, 7, 5, 3))
+    expected = scan_results(reference, given, at, reverse, torch.float64)
+    assert_close(
+        scan_results(mamba_ssm, given, at, reverse, torch.float64), expected, 1e-6
+    )  # A and D pass through float32
 
 
 @REVERSE
@@ -107,9 +108,8 @@ def test_mamba_ssms_layout_is_met_and_undone(mamba_ssm, at, reverse):
 def test_causal_conv1ds_layout_is_met_and_undone(mamba_ssm, taps, reverse):
     inputs = [normal(3, 6, 5), normal(5, 1, taps, seed=1), normal(5, seed=2)]
     walk = ops.Walk(torch.tensor([0, 5, 3]), 6, reverse)
-    both = [results(lambda *i, b=b: b.conv_silu(*i, walk), inputs) for b in (mamba_ssm, reference)]
-    for found, expected in zip(*both, strict=True):
-        torch.testing.assert_close(found, expected)
+    expected = results(lambda *i: reference.conv_silu(*i, walk), inputs)
+    assert_close(results(lambda *i: mamba_ssm.conv_silu(*i, walk), inputs), expected, 1e-12)
 
 
 def test_mamba_ssm_is_preferred_for_a_scan_over_all_positions_only(mamba_ssm, monkeypatch):

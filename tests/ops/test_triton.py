@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recbole_echomamba.ops import reference
-from tests.ops.test_selective_scan import assert_close, compute, problem
+from tests.ops.numerics import assert_close, scan_inputs, scan_results
 
 pytest.importorskip("triton", reason="triton is an extra: pip install 'recbole_echomamba[triton]'")
 from recbole_echomamba.ops import triton as backend
@@ -36,47 +36,47 @@ if DEVICES:
     @both_forms
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     def test_the_kernels_agree_with_the_float64_reference(shape, at, reverse, device):
-        given = on(device, problem(shape))
-        found = compute(backend, given, at, reverse, torch.float32)
-        assert_close(found, compute(reference, given, at, reverse, torch.float64), 1e-5)
+        given = on(device, scan_inputs(shape))
+        found = scan_results(backend, given, at, reverse, torch.float32)
+        assert_close(found, scan_results(reference, given, at, reverse, torch.float64), 1e-5)
 
     @on_devices
     @both_ways
     @both_forms
     def test_several_blocks_of_channels_give_what_one_gives(at, reverse, device, monkeypatch):
-        given = on(device, problem((2, 19, 20, 4)))
-        expected = compute(reference, given, at, reverse, torch.float64)
+        given = on(device, scan_inputs((2, 19, 20, 4)))
+        expected = scan_results(reference, given, at, reverse, torch.float64)
         monkeypatch.setattr(scan, "TILE", 64 if at else 256)
         assert scan._layout(2, 20, 4, scan.K_AT if at else scan.K_SCAN)[0] == (2, 5)
-        assert_close(compute(backend, given, at, reverse, torch.float32), expected, 1e-5)
+        assert_close(scan_results(backend, given, at, reverse, torch.float32), expected, 1e-5)
 
     @on_devices
     @both_forms
     @pytest.mark.parametrize(("delta", "decay"), [(0.7, 32.0), (20.0, 100.0)])
     def test_large_steps_and_decays_stay_exact(at, delta, decay, device):
-        given = on(device, problem((2, 60, 4, 4), delta=delta, decay=decay))
-        found = compute(backend, given, at, False, torch.float32)
-        assert_close(found, compute(reference, given, at, False, torch.float64), 1e-5)
+        given = on(device, scan_inputs((2, 60, 4, 4), delta=delta, decay=decay))
+        found = scan_results(backend, given, at, False, torch.float32)
+        assert_close(found, scan_results(reference, given, at, False, torch.float64), 1e-5)
 
     @on_devices
     @both_forms
     def test_bfloat16_inputs_have_float32_states(at, device):
-        given = problem((2, 40, 8, 4))
+        given = scan_inputs((2, 40, 8, 4))
         given = on(device, {k: v if k == "position" else v.bfloat16().double() for k, v in given.items()})
-        found = compute(backend, given, at, False, torch.bfloat16)
+        found = scan_results(backend, given, at, False, torch.bfloat16)
         assert found["y"].dtype == torch.bfloat16
-        assert_close(found, compute(reference, given, at, False, torch.float64), 2e-2)
+        assert_close(found, scan_results(reference, given, at, False, torch.float64), 2e-2)
 
     @on_devices
     def test_slots_beyond_the_position_are_never_read(device):
-        given = on(device, problem((4, 9, 5, 3)))
+        given = on(device, scan_inputs((4, 9, 5, 3)))
         for reverse in (False, True):
             slots, position = torch.arange(9, device=device), given["position"][:, None]
             spoilt = {**given, "delta": given["delta"].clone(), "x": given["x"].clone()}
             unread = (slots < position) if reverse else (slots > position)
             spoilt["delta"][unread] = spoilt["x"][unread] = float("nan")
-            expected = compute(backend, given, True, reverse, torch.float32)
-            for name, value in compute(backend, spoilt, True, reverse, torch.float32).items():
+            expected = scan_results(backend, given, True, reverse, torch.float32)
+            for name, value in scan_results(backend, spoilt, True, reverse, torch.float32).items():
                 assert torch.equal(value, expected[name]), name
 
 
