@@ -40,7 +40,7 @@ def test_the_authors_settings_are_the_defaults():
     assert {key: config[key] for key in expected} == expected
 
 
-def test_what_recbole_sets_for_a_data_set_or_model_stays():
+def test_what_recbole_sets_for_a_dataset_or_model_stays():
     assert Config("SASRec", "ml-100k")["normalize_all"] is True
     assert Config("SASRec", "ml-100k")["n_layers"] == 2
     assert Config("BERT4Rec", "ml-100k")["mask_ratio"] == 0.2

@@ -1,20 +1,19 @@
-"""Prepared columns kept beside the data: the same data, never stale, never trusted when damaged."""
+"""Prepared columns cached beside the data: the same data, never stale, never trusted when damaged."""
 
 import warnings
 
 import pytest
 
 from recbole_echomamba import Config, create_dataset, data_preparation
-from recbole_echomamba.data import cache
-from recbole_echomamba.data import windowed_dataset as sequences
+from recbole_echomamba.data import cache, windowed_dataset
 from tests.data.test_windowed_dataset import SMALL, assert_same_samples, awkward
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
-    """A data set large enough to be cached, and what reading it gives."""
+def cached(tmp_path, monkeypatch):
+    """A function that reads a dataset that is large enough to be cached, and the folder of its cache."""
     awkward(tmp_path / "odd")
-    monkeypatch.setattr(sequences, "MIN_CACHED_BYTES", 0)
+    monkeypatch.setattr(windowed_dataset, "MIN_CACHED_BYTES", 0)
 
     def read(**changed):
         changed = {"data_path": str(tmp_path), "topk": [1], "valid_metric": "NDCG@1", **changed}
@@ -28,15 +27,15 @@ def kept(tmp_path, monkeypatch):
 
 
 def reads(monkeypatch):
-    """Counts how often the atomic file is read."""
+    """A list with an entry for each time that the atomic file is read."""
     count = []
-    original = sequences.read_atomic_file
-    monkeypatch.setattr(sequences, "read_atomic_file", lambda *a: count.append(1) or original(*a))
+    original = windowed_dataset.read_atomic_file
+    monkeypatch.setattr(windowed_dataset, "read_atomic_file", lambda *a: count.append(1) or original(*a))
     return count
 
 
-def test_the_cache_gives_the_same_data_without_reading_the_file(kept, monkeypatch):
-    read, folder = kept
+def test_the_cache_gives_the_same_data_without_reading_the_file(cached, monkeypatch):
+    read, folder = cached
     first, count = read(), reads(monkeypatch)
     again = read()
     assert count == []
@@ -48,8 +47,8 @@ def test_the_cache_gives_the_same_data_without_reading_the_file(kept, monkeypatc
     assert first.reordered_users == again.reordered_users > 0
 
 
-def test_another_file_or_setting_is_not_served_from_the_cache(kept, monkeypatch):
-    read, folder = kept
+def test_another_file_or_setting_is_not_served_from_the_cache(cached, monkeypatch):
+    read, folder = cached
     read()
     count = reads(monkeypatch)
     read(exact_time_order=True)
@@ -69,8 +68,8 @@ def damage(file):
 
 @pytest.mark.parametrize("spoil", [damage, lambda file: file.write_bytes(b"x"), lambda file: file.unlink()])
 @pytest.mark.parametrize("name", ["column.item_id.npy", "facts.json"])
-def test_a_damaged_cache_is_noticed_and_made_again(kept, monkeypatch, spoil, name):
-    read, folder = kept
+def test_a_damaged_cache_is_prepared_again(cached, monkeypatch, spoil, name):
+    read, folder = cached
     first = read()
     (place,) = folder.iterdir()
     spoil(place / name)
@@ -84,13 +83,13 @@ def test_a_damaged_cache_is_noticed_and_made_again(kept, monkeypatch, spoil, nam
     assert count == [1]
 
 
-def test_a_folder_that_cannot_be_written_does_without_a_cache(kept, monkeypatch):
-    read, folder = kept
+def test_a_dataset_in_a_folder_that_cannot_be_written_is_read_without_a_cache(cached, monkeypatch):
+    read, folder = cached
     folder.write_text("a file where the folder would be")
     assert len(read().inter_feat) > 0
 
 
-def test_another_encoding_is_not_served_from_the_cache(kept):
-    read, _ = kept
+def test_another_encoding_is_not_served_from_the_cache(cached):
+    read, _ = cached
     assert "é" in read().field2id_token["item_id"]
     assert "Ã©" in read(encoding="latin-1").field2id_token["item_id"]

@@ -1,4 +1,4 @@
-"""The order samples are read in, how many at once, and which."""
+"""The order in which samples are read, how many at once, and which."""
 
 import pytest
 import torch
@@ -30,9 +30,9 @@ def test_evaluation_shards_cover_every_sample_once():
 
 
 def test_a_large_catalogue_is_scored_in_fewer_rows_at_once(settings, monkeypatch):
-    from recbole_echomamba.data import dataloader as loader
+    from recbole_echomamba.data import dataloader
 
-    monkeypatch.setattr(loader, "MAX_SCORES_BYTES", 4 * 13 * 5)
+    monkeypatch.setattr(dataloader, "MAX_SCORES_BYTES", 4 * 13 * 5)
     config = Config("Mamba4Rec", "cycle", config_dict=settings)
     _, valid, _ = data_preparation(config, create_dataset(config))
     assert [len(batch[0]) for batch in valid] == [5] * 9 + [3]

@@ -4,6 +4,7 @@ import pytest
 from recbole.utils import init_seed
 
 from recbole_echomamba import Config, create_dataset, data_preparation
+from recbole_echomamba.system.errors import UserError
 from tests.conftest import HISTORY, ITEMS, USERS, write_inter
 
 
@@ -15,7 +16,7 @@ def loaders(settings, **changed):
 
 
 def samples(loader):
-    """``(history, target)`` of every sample, as external ids."""
+    """The history and the target of every sample, in the ids of the file."""
     found = []
     dataset = loader.dataset
     for batch in loader:
@@ -51,12 +52,12 @@ def test_each_part_holds_the_targets_of_its_own_place_in_a_history(settings):
             interaction = batch[0] if isinstance(batch, tuple) else batch
             users = loader.dataset.id2token("user_id", interaction["user_id"].numpy())
             items = loader.dataset.id2token("item_id", interaction["item_id"].numpy())
-            # a user's start and the item give the place, since nobody comes round the circle
+            # a user's start and the item give the place, because no history is longer than the circle
             found |= {(int(item[1:]) - int(user[1:])) % ITEMS for user, item in zip(users, items, strict=True)}
     assert places == [set(range(1, HISTORY - 2)), {HISTORY - 2}, {HISTORY - 1}]
 
 
-def test_a_missing_data_set_says_how_to_get_it(tmp_path):
+def test_a_missing_dataset_says_how_to_get_it(tmp_path):
     config = Config("EchoMamba4Rec", "ml-1m", config_dict={"data_path": str(tmp_path)})
     with pytest.raises(FileNotFoundError) as error:
         create_dataset(config)
@@ -65,12 +66,15 @@ def test_a_missing_data_set_says_how_to_get_it(tmp_path):
     config = Config("EchoMamba4Rec", "amazon-video-games", config_dict={"data_path": str(tmp_path)})
     with pytest.raises(FileNotFoundError, match=r"--raw reviews_Video_Games_5\.json\.gz --out"):
         create_dataset(config)
+    config = Config("EchoMamba4Rec", "amazon-movies-and-tv", config_dict={"data_path": str(tmp_path)})
+    with pytest.raises(FileNotFoundError, match=r"get reviews_Movies_and_TV_5\.json\.gz from http://jmcauley"):
+        create_dataset(config)
     config = Config("EchoMamba4Rec", "ml-2m", config_dict={"data_path": str(tmp_path)})
     with pytest.raises(FileNotFoundError, match=r"did you mean ml-32m or"):
         create_dataset(config)
 
 
-def test_a_missing_data_set_of_the_users_own_names_the_file(tmp_path):
+def test_a_missing_custom_dataset_names_its_file(tmp_path):
     config = Config("EchoMamba4Rec", "mine", config_dict={"data_path": str(tmp_path)})
     with pytest.raises(FileNotFoundError, match=r"mine\.inter does not exist.*data_path"):
         create_dataset(config)
@@ -110,16 +114,28 @@ def test_a_catalogue_smaller_than_topk_is_refused(settings):
     [
         (b"", "the file is empty"),
         (b"\xef\xbb\xbfuser_id:token\titem_id:token\ttimestamp:float\n", "byte order mark"),
-        (b"user_id:token\titem_id:token\ttimestamp:float\ttimestamp:float\n", "twice"),
+        (b"user_id:token\titem_id:token\ttimestamp:float\ttimestamp:float\n", "'timestamp' is listed twice"),
         (b"user_id:token\titem_id:token\ttimestamp:token\n", "must be timestamp:float"),
         (b"user_id:token\titem_id:word\ttimestamp:float\n", "'word'"),
         (b"\xe9:token\titem_id:token\ttimestamp:float\n", "--encoding"),
         (b"user_id:token\titem_id:token\ttimestamp:float\n", "no interaction is left"),
     ],
 )
-def test_a_header_that_will_not_do_is_refused_with_the_file(tmp_path, content, words):
+def test_a_bad_header_is_refused_with_its_file(tmp_path, content, words):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "mine.inter").write_bytes(content)
     with pytest.raises(ValueError, match=words) as error:
         create_dataset(Config("EchoMamba4Rec", "mine", config_dict={"data_path": str(tmp_path)}))
     assert "mine" in str(error.value)
+
+
+def test_a_bad_header_of_the_item_file_is_refused_only_when_the_file_is_loaded(tmp_path):
+    (tmp_path / "mine").mkdir()
+    rows = [(f"u{user}", f"i{item}", str(item)) for user in range(5) for item in range(5)]
+    write_inter(tmp_path / "mine" / "mine.inter", rows)
+    (tmp_path / "mine" / "mine.item").write_text("item_id:token\tprice\ni1\t3\n")
+    create_dataset(Config("EchoMamba4Rec", "mine", config_dict={"data_path": str(tmp_path)}))
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
+    config = Config("EchoMamba4Rec", "mine", config_dict={"data_path": str(tmp_path), "load_col": columns})
+    with pytest.raises(UserError, match=r"mine\.item, line 1: column 'price' has kind ''; write price:KIND"):
+        create_dataset(config)

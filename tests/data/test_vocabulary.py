@@ -1,4 +1,4 @@
-"""Data that change after the training keep the ids they had in it."""
+"""Data that have changed since a run was trained keep the ids of the training."""
 
 import random
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from recbole_echomamba import Trainer, load_run, recommend, run
+from recbole_echomamba.system.errors import UserError
 from tests.conftest import HISTORY, ITEMS, ROWS, SMALL, USERS, write_inter
 
 
@@ -85,11 +86,14 @@ def test_settings_that_make_another_model_are_refused(trained):
         load_run(trained["run_directory"], config_dict={"num_layers": 2, "hidden_size": 8, "gpu_id": ""})
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "does not exist"), (b"PAR1 or so", "truncated or damaged")])
-def test_a_run_without_its_vocabulary_is_refused(trained, tmp_path, content, words):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, r"vocabulary\.parquet does not exist"), (b"PAR1 or so", r"vocabulary\.parquet is truncated or damaged")],
+)
+def test_a_run_without_its_vocabulary_is_refused(trained, tmp_path, content, message):
     copied = Path(shutil.copytree(trained["run_directory"], tmp_path / "run"))
     (copied / "vocabulary.parquet").unlink()
     if content:
         (copied / "vocabulary.parquet").write_bytes(content)
-    with pytest.raises((ValueError, FileNotFoundError), match=words):
+    with pytest.raises(UserError, match=message):
         load_run(copied)

@@ -1,4 +1,4 @@
-"""The data set in flat columns must be RecBole's own, number for number; RecBole's own class is run beside it."""
+"""The dataset in flat columns has the same samples and numbers as RecBole's own class, which runs beside it."""
 
 import random
 
@@ -10,7 +10,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.utils import init_seed
 
 from recbole_echomamba import Config, Trainer, create_dataset, data_preparation, get_model
-from recbole_echomamba.data import windowed_dataset as sequences
+from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from tests.conftest import write_inter
 
@@ -30,7 +30,7 @@ MODELS = ["SASRec", "BERT4Rec", "GRU4Rec", "Caser", "NARM", "FPMC", "EchoMamba4R
 
 
 def both(model, data="ml-100k", **changed):
-    """``config, dataset, loaders`` made by RecBole and by us from the same settings and seed."""
+    """Config, dataset and loaders from the same settings and seed: first RecBole's, then ours."""
     made = []
     for stock in (True, False):
         config = Config(model, data, config_dict={**SMALL, **changed})
@@ -38,7 +38,7 @@ def both(model, data="ml-100k", **changed):
         dataset = SequentialDataset(config) if stock else create_dataset(config)
         loaders = stock_preparation(config, dataset) if stock else data_preparation(config, dataset)
         made.append((config, dataset, loaders))
-    assert isinstance(made[1][1], sequences.WindowedDataset)
+    assert isinstance(made[1][1], WindowedDataset)
     return made
 
 
@@ -121,7 +121,7 @@ def test_item_and_user_features_are_joined_as_recbole_joins_them():
 
 
 def awkward(folder):
-    """Ids that pandas takes for missing, quotes, rows in no order, times that float32 cannot tell apart."""
+    """Write ids that pandas takes for missing, quotes, rows in no order, and times that are equal in float32."""
     folder.mkdir()
     draw = random.Random(3)
     rows = []
@@ -177,7 +177,7 @@ def test_a_time_that_is_no_number_is_refused_with_the_file(tmp_path):
 
 
 def two_orders(tmp_path, exact):
-    """Two users; float32 cannot tell the last two times of the first apart, and the file has them in reverse."""
+    """Read two users; the last two times of the first are equal in float32, and reversed in the file."""
     (tmp_path / "late").mkdir(exist_ok=True)
     times = {"u": [1, 2, 3, 1_600_000_010, 1_600_000_000], "v": [1, 2, 3, 4, 5]}
     rows = [(user, f"i{place}", str(time)) for user, given in times.items() for place, time in enumerate(given)]
@@ -204,13 +204,14 @@ def test_exact_order_differs_where_float32_rounds_and_the_warning_counts_the_use
 
 def test_samples_are_sorted_and_shuffled_as_recbole_sorts_them(settings):
     config = Config("Mamba4Rec", "cycle", config_dict=settings)
-    ours, theirs = (kind(config) for kind in (sequences.WindowedDataset, SequentialDataset))
+    ours, theirs = (kind(config) for kind in (WindowedDataset, SequentialDataset))
     ours, theirs = (part.build() and part.inter_feat for part in (ours, theirs))
     for by in ("item_id", ["item_id", "user_id"], ["user_id", "timestamp"]):
         ours.sort(by)
         theirs.sort(by)
         assert_same_samples(theirs, ours)
-    ours.sort("item_id", ascending=False)  # where RecBole's own fails
+    # RecBole's own fails here
+    ours.sort("item_id", ascending=False)
     assert (ours["item_id"][1:] <= ours["item_id"][:-1]).all()
     theirs.sort("user_id")
     ours.sort(["user_id", "timestamp"])
@@ -220,7 +221,7 @@ def test_samples_are_sorted_and_shuffled_as_recbole_sorts_them(settings):
     assert_same_samples(theirs, ours)
 
 
-def test_reading_a_data_set_never_fills_every_window(settings, monkeypatch):
+def test_reading_a_dataset_never_cuts_all_windows_at_once(settings, monkeypatch):
     def refuse(self):
         raise AssertionError("all windows were cut out at once")
 
