@@ -123,7 +123,7 @@ def describe_setup(comparison: Comparison) -> str:
     config = comparison.first_config
     own_loss = [label for label, each in comparison.configs.items() if has_fixed_loss(each)]
     common_loss = next((each["loss_type"] for each in comparison.configs.values() if not has_fixed_loss(each)), "none")
-    other_losses = f" (its own loss: {', '.join(own_loss)})" if own_loss else ""
+    other_losses = f" (except {', '.join(own_loss)}, with their own)" if own_loss else ""
     patience = f"{config['stopping_step'] + 1} validations in a row without a better {config['valid_metric']}"
     return (
         f"The same for every model: data {comparison.dataset} (sha256 {comparison.first_result['data_hash'][:10]}), "

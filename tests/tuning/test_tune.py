@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from recbole.trainer.hyper_tuning import HyperTuning
 
 from recbole_echomamba import Trainer
 from recbole_echomamba.__main__ import main
@@ -17,11 +16,6 @@ from tests.conftest import SMALL
 def write(tmp_path, text):
     (tmp_path / "x.hyper").write_text(text)
     return tmp_path / "x.hyper"
-
-
-def test_recbole_has_the_hooks_that_the_search_overrides():
-    for hook in ["trial", "_print_result", "run"]:
-        assert callable(getattr(HyperTuning, hook))
 
 
 def test_an_incomplete_last_line_is_dropped_and_the_others_stay(tmp_path):
