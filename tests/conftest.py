@@ -1,10 +1,11 @@
-"""Shared by all tests: a data set every model must learn, small settings, a folder of their own for what runs leave behind."""
+"""Shared by all tests: a dataset that every model can learn, small settings, and a temporary working directory."""
 
 import os
 import random
 import signal
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small wait longer for threads than they compute
+# models this small wait longer for threads than they compute
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -25,18 +26,19 @@ SMALL = {
     "show_progress": False,
 }
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background without
+# a shell starts background jobs with SIGINT ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """RecBole writes logs into the working directory."""
+def temporary_working_directory(tmp_path, monkeypatch):
+    """Run each test in a folder of its own: RecBole writes logs into the working directory."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def data_path(tmp_path_factory):
-    """A folder with the data set ``cycle``: every user walks the same circle of items from a start of their own."""
+    """Return a folder with the dataset ``cycle``: all users walk the same circle of items, each from another start."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "cycle").mkdir()
     rows = ROWS.copy()
@@ -55,7 +57,7 @@ def settings(data_path, tmp_path):
 
 
 class Items:
-    """What a model asks of a data set: the number of items, the padding item included."""
+    """Stand in for a dataset: a model asks only for the number of items, which includes the padding item."""
 
     def __init__(self, n_items):
         self.n_items = n_items
@@ -66,7 +68,7 @@ class Items:
 
 @pytest.fixture
 def build(settings):
-    """``build(name, **settings)``: a model in float64 whose every parameter has been moved off its start."""
+    """``build(name, **settings)`` returns a model in float64 with noise added to every parameter."""
 
     def make(name, n_items=20, **changed):
         config = Config(name, "cycle", config_dict={**settings, "dropout_prob": 0.0, **changed})

@@ -16,18 +16,16 @@ def test_mamba_at_one_position_is_mamba_over_all_read_there(forced, reverse, mon
     layer = Mamba(12, d_state=4).double()
     hidden_states = torch.randn(7, 9, 12, dtype=torch.float64)
     position = torch.tensor([0, 8, 3, 1, 7, 4, 4])
-    found = []
-    for read in (
-        lambda h: at_position(layer(h, reverse), position),
-        lambda h: layer.forward_at(h, position, reverse),
-    ):
+
+    def output_and_gradients(read):
         leaf = hidden_states.clone().requires_grad_()
-        layer.zero_grad()
         out = read(leaf)
-        out.square().sum().backward()
-        found.append([out, leaf.grad, *(p.grad.clone() for p in layer.parameters())])
-    for at, full in zip(found[1], found[0], strict=True):
-        torch.testing.assert_close(at, full, rtol=1e-12, atol=1e-14)
+        return [out, *torch.autograd.grad(out.square().sum(), [leaf, *layer.parameters()])]
+
+    at = output_and_gradients(lambda h: layer.forward_at(h, position, reverse))
+    full = output_and_gradients(lambda h: at_position(layer(h, reverse), position))
+    for found, expected in zip(at, full, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_a_reversed_mamba_is_a_mamba_on_the_flipped_sequence():

@@ -2,13 +2,14 @@ import pytest
 import torch
 
 from recbole_echomamba import Config, get_model, run
+from recbole_echomamba.models import RECOMMENDERS
 from tests.conftest import Items
 
-OURS = ["EchoMamba4Rec", "Mamba4Rec"]
+OURS = list(RECOMMENDERS)
 
 
 def batch(n_items=20, length=8, rows=9):
-    """Right-padded histories of every length, with targets and negatives."""
+    """Return right-padded histories of every length, with targets and negatives."""
     draw = torch.Generator().manual_seed(5)
     item_seq_len = torch.arange(rows) % length + 1
     item_seq = torch.randint(1, n_items, (rows, length), generator=draw)
@@ -21,6 +22,12 @@ def batch(n_items=20, length=8, rows=9):
     }
 
 
+def item_ids(rows):
+    """Return the ids of the items that a batch holds."""
+    fields = ("item_id_list", "item_id", "neg_item_id")
+    return torch.cat([rows[field].flatten() for field in fields])
+
+
 @pytest.mark.parametrize("forced", ["reference", "numba"])
 @pytest.mark.parametrize("loss_type", ["CE", "BPR"])
 @pytest.mark.parametrize("num_layers", [1, 2])
@@ -30,28 +37,33 @@ def test_the_last_position_alone_gives_the_loss_and_gradients_of_the_full_model(
 ):
     monkeypatch.setenv("ECHOMAMBA_SCAN", forced)
     model = build(name, num_layers=num_layers, loss_type=loss_type)
-    found = []
-    for model.shortcut in (False, True):
-        model.zero_grad()
+
+    def loss_and_gradients(shortcut):
+        model.shortcut = shortcut
         loss = model.calculate_loss(batch())
-        loss.backward()
-        found.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
-    for at, full in zip(found[1], found[0], strict=True):
+        return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
+
+    for at, full in zip(loss_and_gradients(True), loss_and_gradients(False), strict=True):
         assert (at - full).abs().max() <= 1e-12 * full.abs().max()
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("shortcut", [True, False], ids=["shortcut", "full"])
+@pytest.mark.parametrize("loss_type", ["CE", "BPR"])
 @pytest.mark.parametrize("num_layers", [1, 2])
-def test_every_parameter_gets_a_gradient(build, name, num_layers):
-    model = build(name, num_layers=num_layers)
-    model.calculate_loss(batch()).backward()
+@pytest.mark.parametrize("name", OURS)
+def test_every_entry_of_every_parameter_gets_a_gradient(build, name, num_layers, loss_type, shortcut):
+    model, rows = build(name, num_layers=num_layers, loss_type=loss_type, last_position_shortcut=shortcut), batch()
+    model.calculate_loss(rows).backward()
     for parameter_name, parameter in model.named_parameters():
-        assert parameter.grad is not None, parameter_name
-        if parameter.grad.dim() == 3 and parameter_name.endswith("filter.weight"):
-            # the real spectrum of a real signal: the first and the Nyquist frequency have no imaginary part
-            assert (parameter.grad[1:-1] != 0).all(), parameter_name
-        elif not parameter_name.startswith("item_embedding"):
-            assert (parameter.grad != 0).any(), parameter_name
+        reached = parameter.grad != 0
+        if parameter_name == "item_embedding.weight":
+            # cross-entropy scores every item, BPR those of the batch; the padding item 0 is no input and no target
+            items = torch.arange(20) if loss_type == "CE" else item_ids(rows)
+            reached = reached[items[items > 0]]
+        elif parameter_name.endswith("filter.weight"):
+            # the spectrum of a real signal has no imaginary part at its first and its last frequency
+            reached[[0, -1], :, 1] = True
+        assert reached.all(), parameter_name
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -141,9 +153,11 @@ def test_a_value_the_model_does_not_know_is_refused(build, name, key, value):
         build(name, **{key: value})
 
 
+SETTINGS_OF_ITS_OWN = {"SASRec": {"n_heads": 2}, "GRU4Rec": {"embedding_size": 16}}
+
+
 @pytest.mark.parametrize("name", [*OURS, "SASRec", "GRU4Rec"])
 def test_every_model_learns_to_walk_a_circle(settings, name):
-    own = {"n_heads": 2} if name == "SASRec" else {"embedding_size": 16} if name == "GRU4Rec" else {}
-    changed = {**settings, **own, "epochs": 30, "learning_rate": 0.02, "topk": [1], "valid_metric": "NDCG@1"}
-    result = run(name, "cycle", config_dict=changed)
+    training = {"epochs": 30, "learning_rate": 0.02, "topk": [1], "valid_metric": "NDCG@1"}
+    result = run(name, "cycle", config_dict={**settings, **SETTINGS_OF_ITS_OWN.get(name, {}), **training})
     assert result["test_result"]["hit@1"] == 1.0

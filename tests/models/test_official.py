@@ -1,4 +1,4 @@
-"""The authors' names and shapes, written out by hand from their code."""
+"""Weights under the names and shapes of the authors' code, which are written out here by hand."""
 
 import pytest
 import torch
