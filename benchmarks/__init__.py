@@ -1,3 +1,4 @@
-"""Speed and memory, measured side by side: the source of every such figure in the README."""
+"""Measure speed and memory of several models side by side; every such figure in the README comes from here."""
 
-import recbole_echomamba  # noqa: F401  before torch, which it tells how threads wait
+# Import it before torch: it sets how threads wait, which torch reads when it is imported.
+import recbole_echomamba  # noqa: F401

@@ -8,22 +8,33 @@ from recbole.data.transform import construct_transform
 
 from recbole_echomamba import Config, get_model
 
-N_ITEMS = 3417  # ML-1M after 5-core, the padding item included
+N_ITEMS = 3417
+"""Items of ML-1M after 5-core, including the padding item."""
+
 FULL = " (full scan)"
+"""Suffix of the models that compute the last scan at all positions."""
+
 MODELS = ["SASRec", "BERT4Rec", "Mamba4Rec", "Mamba4Rec" + FULL, "EchoMamba4Rec", "EchoMamba4Rec" + FULL]
-"""RecBole's models with its default two layers, ours with one as their authors set them; each with its own defaults."""
+"""RecBole's models with its default of two layers, ours with one as in their papers; the other settings are the defaults."""
 
 
 class Catalogue:
-    """Stands for a data set: models ask it for the number of items only."""
+    """Stand in for a dataset; models ask it only for the number of items."""
 
     def num(self, field: str) -> int:
-        """Items, the padding item included."""
+        """Return the number of items, including the padding item."""
         return N_ITEMS
 
 
 class Contender:
-    """One model with its optimiser, and a batch of random histories whose lengths are uniform in ``1..L``."""
+    """One model with its optimizer and a batch of random histories.
+
+    Args:
+        name: one of :data:`MODELS`.
+        batch: histories in the batch.
+        length: slots per history; the lengths are uniform in ``1..length``.
+        device: ``cpu`` or ``cuda``.
+    """
 
     def __init__(self, name: str, batch: int, length: int, device: str = "cpu"):
         self.name = name
@@ -38,14 +49,15 @@ class Contender:
         config = Config(model, "ml-100k", config_dict=settings)
         transform = construct_transform(config)
         torch.manual_seed(0)
-        histories = random_histories(batch, length)
-        self.interaction = transform(None, histories) if model != "BERT4Rec" else transform(Catalogue(), histories)
-        self.interaction = self.interaction.to(config["device"])
+        histories = draw_histories(batch, length)
+        # Only BERT4Rec's transform uses the dataset, for the id of its mask token.
+        dataset = Catalogue() if model == "BERT4Rec" else None
+        self.interaction = transform(dataset, histories).to(config["device"])
         self.model = get_model(model)(config, Catalogue()).to(config["device"])
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
 
     def train_step(self) -> None:
-        """Forward, backward and Adam."""
+        """Run forward, backward and Adam."""
         self.model.train()
         self.optimizer.zero_grad()
         self.model.calculate_loss(self.interaction).backward()
@@ -53,13 +65,13 @@ class Contender:
 
     @torch.no_grad()
     def score(self) -> None:
-        """Scores of all items for every history, as in evaluation."""
+        """Score all items for every history, as in evaluation."""
         self.model.eval()
         self.model.full_sort_predict(self.interaction)
 
 
-def random_histories(batch: int, length: int) -> Interaction:
-    """``item_id_list [B, L]``, right-padded, ``item_length [B]`` and targets ``item_id [B]``."""
+def draw_histories(batch: int, length: int) -> Interaction:
+    """Return random ``item_id_list [B, L]``, right-padded with 0, ``item_length [B]`` and targets ``item_id [B]``."""
     item_seq_len = torch.randint(1, length + 1, (batch,))
     item_seq = torch.randint(1, N_ITEMS, (batch, length))
     item_seq[torch.arange(length) >= item_seq_len[:, None]] = 0

@@ -1,7 +1,7 @@
-"""Scores of all items, as in evaluation: ``python -m benchmarks.inference``; ratios are to RecBole's SASRec."""
+"""Time the scoring of all items, as in evaluation: ``python -m benchmarks.inference``; ratios are to RecBole's SASRec."""
 
 from benchmarks import models
 
 if __name__ == "__main__":
-    flags = models.arguments(__doc__, shapes=["1024x50", "256x200", "1x200"], repetitions=9)
-    models.measure("full-sort scoring", "score", flags.parse_args())
+    parser = models.make_parser(__doc__, shapes=["1024x50", "256x200", "1x200"], repetitions=9)
+    models.measure("full-sort scoring", "score", parser.parse_args())

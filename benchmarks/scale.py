@@ -1,6 +1,7 @@
-"""Data that RecBole cannot hold, from the ``.inter`` file to batches: ``python -m benchmarks.scale --keep DIR``.
+"""Load datasets that RecBole cannot hold, from the ``.inter`` file to batches: ``python -m benchmarks.scale --keep DIR``.
 
-The files are generated with the sizes of real ones and heavy-tailed users and items. Every figure is of a fresh process.
+The files are generated with the sizes of real datasets and heavy-tailed users and items. Every figure is measured in a fresh
+process.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import itertools
 import json
 import multiprocessing
+import shutil
 import time
 from pathlib import Path
 
@@ -25,91 +27,101 @@ SHAPES = {
     "like-netflix": (100_480_507, 480_189, 17_770),
     "like-tmall": (44_528_127, 963_923, 2_353_207),
 }
-"""Interactions, users, items."""
+"""Interactions, users and items of each generated dataset."""
 
-LENGTH, BATCH, BATCHES = 200, 2048, 50
+LENGTH = 200
+BATCH = 2048
+BATCHES = 50
+TABLE_COLUMNS = {
+    "shape": "shape",
+    "way": "way",
+    "start": "to the first batch, s",
+    "peak": "peak, GiB",
+    "batches": f"{BATCHES} batches, s",
+    "step": "step, s",
+    "step_peak": "peak with step, GiB",
+}
+"""Figure to its heading in the table."""
 
 
 def main() -> None:
-    """Print a line per shape and way of holding it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", nargs="+", default=["like-1m", "like-ml-32m"], choices=SHAPES)
     parser.add_argument(
-        "--stock", nargs="*", default=["like-1m"], choices=SHAPES, help="shapes RecBole itself is tried on"
+        "--stock", nargs="*", default=["like-1m"], choices=SHAPES, help="shapes that RecBole itself loads too"
     )
-    parser.add_argument("--step", nargs="*", default=[], choices=SHAPES, help="shapes a training step is done on")
-    parser.add_argument("--keep", type=Path, default=Path("dataset"), help="where the generated files are")
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--step", nargs="*", default=[], choices=SHAPES, help="shapes that a training step is run on")
+    parser.add_argument("--keep", type=Path, default=Path("dataset"), help="folder of the generated files")
+    parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
     options = parser.parse_args()
-    options.device, options.threads = "cpu", torch.get_num_threads()
+    options.device = "cpu"
+    options.threads = torch.get_num_threads()
     figures = []
     for shape in options.shapes:
         generate(options.keep, shape)
-        ways = ["stock"] * (shape in options.stock) + ["first start", "second start"]
+        ways = ["first start", "second start"]
+        if shape in options.stock:
+            ways.insert(0, "stock")
         for way in ways:
-            figures.append(
-                {"shape": shape, "way": way, **fresh(measure, options.keep, shape, way, shape in options.step)}
-            )
+            measured = call_in_fresh_process(measure, options.keep, shape, way, shape in options.step)
+            figures.append({"shape": shape, "way": way, **measured})
             print(json.dumps(figures[-1]), flush=True)
-    header = [
-        "shape",
-        "way",
-        "to the first batch, s",
-        "peak, GiB",
-        f"{BATCHES} batches, s",
-        "step, s",
-        "peak with step, GiB",
-    ]
-    print(timing.table(header, [[str(figure.get(key, "")) for key in KEYS] for figure in figures]))
-    timing.write(options.json, options, figures)
-
-
-KEYS = ["shape", "way", "start", "peak", "batches", "step", "step_peak"]
+    rows = [[str(figure.get(key, "")) for key in TABLE_COLUMNS] for figure in figures]
+    print(timing.format_table(list(TABLE_COLUMNS.values()), rows))
+    timing.write_figures(options.json, options, figures)
 
 
 def generate(folder: Path, shape: str) -> None:
-    """Write ``folder/shape/shape.inter`` unless it is there: every user at least five rows, items by a power law."""
+    """Write ``folder/shape/shape.inter`` unless it exists: at least five rows a user, items by a power law."""
     import pyarrow
     import pyarrow.csv
 
     from recbole_echomamba.system.files import write_atomically
 
-    file = folder / shape / f"{shape}.inter"
-    if file.exists():
+    path = folder / shape / f"{shape}.inter"
+    if path.exists():
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     interactions, users, items = SHAPES[shape]
-    draw = np.random.default_rng(0)
-    weight = draw.lognormal(0, 1.2, users)
+    rng = np.random.default_rng(0)
+    weight = rng.lognormal(0, 1.2, users)
     counts = 5 + np.floor((interactions - 5 * users) * weight / weight.sum()).astype(np.int64)
     counts[0] += interactions - counts.sum()
     user = np.repeat(np.arange(1, users + 1, dtype=np.int32), counts)
-    # a power law over the items, each of which occurs
-    item = (items * draw.random(interactions) ** 2.5).astype(np.int32) + 1
-    item[draw.permutation(interactions)[: 5 * items]] = np.tile(np.arange(1, items + 1, dtype=np.int32), 5)
-    start = np.repeat(draw.integers(1_000_000_000, 1_600_000_000, users), counts)
+    # Draw items by a power law, then make each item occur at least five times.
+    item = (items * rng.random(interactions) ** 2.5).astype(np.int32) + 1
+    item[rng.permutation(interactions)[: 5 * items]] = np.tile(np.arange(1, items + 1, dtype=np.int32), 5)
+    start = np.repeat(rng.integers(1_000_000_000, 1_600_000_000, users), counts)
     step = np.arange(interactions) - np.repeat(np.cumsum(counts) - counts, counts)
     table = pyarrow.table({"user_id": user, "item_id": item, "timestamp": start + 3600 * step})
 
-    def write(temporary):
-        with open(temporary, "wb") as sink:
-            sink.write(b"user_id:token\titem_id:token\ttimestamp:float\n")
-            pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(include_header=False, delimiter="\t"))
+    def write(temporary: str) -> None:
+        with open(temporary, "wb") as file:
+            file.write(b"user_id:token\titem_id:token\ttimestamp:float\n")
+            pyarrow.csv.write_csv(table, file, pyarrow.csv.WriteOptions(include_header=False, delimiter="\t"))
 
-    write_atomically(file, write)
+    write_atomically(path, write)
 
 
-def fresh(function, *arguments):
-    """Call it in a process of its own."""
+def call_in_fresh_process(function, *arguments):
+    """Return ``function(*arguments)``, computed in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
 
-def measure(folder: Path, shape: str, way: str, step: bool) -> dict:
-    """Seconds and GiB of one start; ``first start`` drops what earlier ones kept."""
-    import shutil
+def measure(folder: Path, shape: str, way: str, with_step: bool) -> dict:
+    """Measure one start.
 
-    from recbole.data import data_preparation as stock_preparation
+    Args:
+        folder: folder of the generated files.
+        shape: one of :data:`SHAPES`.
+        way: ``stock`` for RecBole's own dataset, ``first start`` without the cache, ``second start`` with it.
+        with_step: whether to run a training step as well.
+
+    Returns:
+        Seconds and GiB by the names in :data:`TABLE_COLUMNS`, and the numbers of samples and items.
+    """
+    from recbole.data import data_preparation as recbole_data_preparation
     from recbole.data.dataset import SequentialDataset
 
     from recbole_echomamba import Config, create_dataset, data_preparation
@@ -121,28 +133,28 @@ def measure(folder: Path, shape: str, way: str, step: bool) -> dict:
         shutil.rmtree(folder / shape / cache.FOLDER, ignore_errors=True)
     begin = time.perf_counter()
     if way == "stock":
-        train, *_ = stock_preparation(config, SequentialDataset(config))
+        train, *_ = recbole_data_preparation(config, SequentialDataset(config))
     else:
         train, *_ = data_preparation(config, create_dataset(config))
     batches = iter(train)
-    batch = next(batches)
-    found = {
+    first_batch = next(batches)
+    figures = {
         "samples": len(train.dataset),
         "items": train.dataset.item_num,
         "start": seconds_since(begin),
-        "peak": peak(),
+        "peak": peak_gib(),
     }
     begin = time.perf_counter()
     for _ in itertools.islice(batches, BATCHES):
         pass
-    found["batches"] = seconds_since(begin)
-    if step:
-        found |= one_step(config, train, batch)
-    return found
+    figures["batches"] = seconds_since(begin)
+    if with_step:
+        figures |= measure_step(config, train, first_batch)
+    return figures
 
 
-def one_step(config, train, batch) -> dict:
-    """The second of two training steps."""
+def measure_step(config, train, batch) -> dict:
+    """Run two training steps and measure the second."""
     from recbole_echomamba import get_model
 
     model = get_model("EchoMamba4Rec")(config, train.dataset)
@@ -152,16 +164,16 @@ def one_step(config, train, batch) -> dict:
         optimizer.zero_grad()
         model.calculate_loss(batch).backward()
         optimizer.step()
-    return {"step": seconds_since(begin), "step_peak": peak()}
+    return {"step": seconds_since(begin), "step_peak": peak_gib()}
 
 
 def seconds_since(begin: float) -> float:
-    """Rounded."""
+    """Return the seconds since ``begin``, with two decimals."""
     return round(time.perf_counter() - begin, 2)
 
 
-def peak() -> float:
-    """GiB this process has held at once."""
+def peak_gib() -> float:
+    """Return the peak memory of this process in GiB, with two decimals."""
     return round(measure_peak_process_memory() / 2**30, 2)
 
 

@@ -1,6 +1,9 @@
-"""The scan alone, forward and backward, by backend and form: ``python -m benchmarks.scan``."""
+"""Time the scan alone, forward and backward, by backend and form: ``python -m benchmarks.scan``."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -9,43 +12,67 @@ from recbole_echomamba.ops import Walk, dispatch
 
 
 def main() -> None:
-    """Print a table per shape."""
-    parser = timing.arguments(__doc__, repetitions=7)
-    parser.add_argument("--shapes", nargs="+", default=["64x200x128x32", "256x50x128x32"], metavar="BxLxDxN")
+    parser = timing.make_parser(__doc__, repetitions=7)
+    parser.add_argument(
+        "--shapes",
+        nargs="+",
+        default=["64x200x128x32", "256x50x128x32"],
+        metavar="BxLxDxN",
+        help="batch, length, channels and states",
+    )
     options = parser.parse_args()
-    timing.prepare(options)
+    timing.apply_options(options)
     figures = []
     for shape in options.shapes:
-        sizes = tuple(map(int, shape.split("x")))
-        found = timing.seconds(calls(*sizes, options.device), options.repetitions, options.device)
-        entries = [{"backend": k, "shape": sizes, "median": timing.median(v), "seconds": v} for k, v in found.items()]
-        print(timing.heading(f"scan, forward and backward, one direction, BxLxDxN = {shape}", options))
-        print(timing.table(["backend", "ms"], [[e["backend"], f"{e['median'] * 1e3:.1f}"] for e in entries]))
+        batch, length, channels, states = map(int, shape.split("x"))
+        calls = make_calls(batch, length, channels, states, options.device)
+        seconds = timing.measure_seconds(calls, options.repetitions, options.device)
+        entries = [
+            {
+                "backend": name,
+                "shape": (batch, length, channels, states),
+                "median": timing.median(values),
+                "seconds": values,
+            }
+            for name, values in seconds.items()
+        ]
+        rows = [[entry["backend"], f"{entry['median'] * 1e3:.1f}"] for entry in entries]
+        print(timing.format_heading(f"scan, forward and backward, one direction, BxLxDxN = {shape}", options))
+        print(timing.format_table(["backend", "ms"], rows))
         figures += entries
-        timing.write(options.json, options, figures)
+        timing.write_figures(options.json, options, figures)
 
 
-def calls(batch: int, length: int, channels: int, states: int, device: str) -> dict:
-    """A call per backend that can run here and per form: all positions, or the last, over lengths uniform in ``1..L``."""
+def make_calls(batch: int, length: int, channels: int, states: int, device: str) -> dict[str, Callable[[], None]]:
+    """Return two calls for each backend that can run here: the scan at all positions, and at the last one.
+
+    The lengths of the histories are uniform in ``1..length``.
+    """
     torch.manual_seed(0)
     x, delta = torch.randn(batch, length, channels), torch.rand(batch, length, channels) / 10
     A, D = -torch.arange(1.0, states + 1).repeat(channels, 1), torch.ones(channels)
     B, C = torch.randn(batch, length, states), torch.randn(batch, length, states)
-    leaves = [tensor.to(device).requires_grad_() for tensor in (x, delta, A, B, C, D)]
-    at = [*leaves[:4], C[:, 0].to(device).requires_grad_(), leaves[5]]
+    full_inputs = [tensor.to(device).requires_grad_() for tensor in (x, delta, A, B, C, D)]
+    # At one position, C is needed for that position only.
+    x, delta, A, B, _, D = full_inputs
+    last_inputs = [x, delta, A, B, C[:, 0].to(device).requires_grad_(), D]
     walk = Walk(torch.randint(0, length, (batch,)).to(device), length)
-    found = {}
-    for name in dispatch.MODULES:
+    calls = {}
+    for name in dispatch.BACKENDS:
         if dispatch.why_not(name, device):
             continue
         backend = dispatch.module_of(name)
-        found[f"{name}, last position"] = lambda b=backend: _both(b.scan_at(*at, walk), at)
-        found[f"{name}, all positions"] = lambda b=backend: _both(b.selective_scan(*leaves), leaves)
-    return found
+        calls[f"{name}, last position"] = partial(_scan_last_position, backend, last_inputs, walk)
+        calls[f"{name}, all positions"] = partial(_scan_all_positions, backend, full_inputs)
+    return calls
 
 
-def _both(y, leaves):
-    torch.autograd.grad(y.sum(), leaves)
+def _scan_last_position(backend, inputs: list[torch.Tensor], walk: Walk) -> None:
+    torch.autograd.grad(backend.scan_at(*inputs, walk).sum(), inputs)
+
+
+def _scan_all_positions(backend, inputs: list[torch.Tensor]) -> None:
+    torch.autograd.grad(backend.selective_scan(*inputs).sum(), inputs)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Interleaved medians, peak memory in a process of its own, tables and JSON."""
+"""Measure medians of interleaved calls and peak memory in fresh processes; print tables and write JSON."""
 
 from __future__ import annotations
 
@@ -19,99 +19,134 @@ from recbole_echomamba.system.files import write_atomically, write_text
 from recbole_echomamba.system.hardware import describe_machine, list_versions, measure_peak_process_memory
 
 
-def arguments(description: str, repetitions: int) -> argparse.ArgumentParser:
-    """The flags all benchmarks share."""
+def make_parser(description: str, repetitions: int) -> argparse.ArgumentParser:
+    """Return a parser with the flags that all benchmarks share.
+
+    Args:
+        description: text of the help.
+        repetitions: default of ``--repetitions``.
+    """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--repetitions", type=int, default=repetitions, help="measured rounds (after one unmeasured)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch and of our kernels")
+    parser.add_argument(
+        "--repetitions", type=int, default=repetitions, help="measured rounds, after one that is not measured"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="threads of torch and of our kernels"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--keep-memory", action="store_true", help="glibc keeps freed memory, as in our Trainer")
-    parser.add_argument("--json", metavar="FILE", help="write every figure there")
+    parser.add_argument("--keep-memory", action="store_true", help="let glibc keep freed memory, as our Trainer does")
+    parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
     return parser
 
 
-def prepare(options: argparse.Namespace) -> None:
-    """Threads and memory as the flags say."""
+def apply_options(options: argparse.Namespace) -> None:
+    """Set the number of threads and the handling of freed memory."""
     torch.set_num_threads(options.threads)
     if options.keep_memory and not keep_freed_memory():
         raise SystemExit("--keep-memory needs Linux with glibc")
 
 
-def heading(what: str, options: argparse.Namespace) -> str:
-    """What is measured and where."""
+def format_heading(title: str, options: argparse.Namespace) -> str:
+    """Return the line that says what is measured and on what."""
     kept = ", freed memory kept" if options.keep_memory else ""
-    return f"\n{what}, {options.threads} threads, {options.device}{kept}"
+    return f"\n{title}, {options.threads} threads, {options.device}{kept}"
 
 
-def seconds(contenders: dict[str, Callable[[], None]], repetitions: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each call, one contender after the other in every round, so that a busy moment hits all of them."""
-    found: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_ in tqdm(range(repetitions + 1), leave=False):
-        for name, call in contenders.items():
-            elapsed = _once(call, device)
-            if round_:
-                found[name].append(elapsed)
-    return found
+def measure_seconds(calls: dict[str, Callable[[], None]], repetitions: int, device: str) -> dict[str, list[float]]:
+    """Time each call in every round, one after the other, so that a busy moment affects all of them.
+
+    Args:
+        calls: name to call.
+        repetitions: measured rounds, after one that is not measured.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        Name to the seconds of each round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for round_number in tqdm(range(repetitions + 1), leave=False):
+        for name, call in calls.items():
+            elapsed = _time_call(call, device)
+            if round_number > 0:
+                seconds[name].append(elapsed)
+    return seconds
 
 
-def _once(call: Callable[[], None], device: str) -> float:
+def _time_call(call: Callable[[], None], device: str) -> float:
     if device == "cuda":
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin = torch.cuda.Event(enable_timing=True)
+        end = torch.cuda.Event(enable_timing=True)
         begin.record()
         call()
         end.record()
         end.synchronize()
         return begin.elapsed_time(end) / 1e3
-    begin = time.perf_counter()
+    begin_seconds = time.perf_counter()
     call()
-    return time.perf_counter() - begin
+    return time.perf_counter() - begin_seconds
 
 
-def peak_bytes(make: Callable, *args, device: str = "cpu") -> int:
-    """What the calls ``make(*args)`` returns add to the memory in use, measured in a fresh process.
+def measure_added_bytes(make_call: Callable, *arguments, device: str = "cpu") -> int:
+    """Return the memory in bytes that a call adds at its peak, measured in a fresh process.
 
-    ``make`` is a function of a module; the callable it returns is called twice.
+    Args:
+        make_call: function of a module that returns the call; the call is run twice.
+        arguments: arguments of ``make_call``.
+        device: ``cpu`` or ``cuda``.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_here, (make, args, device))
+        return pool.apply(_measure_added_bytes_here, (make_call, arguments, device))
 
 
-def _peak_here(make, args, device) -> int:
-    call = make(*args)
+def _measure_added_bytes_here(make_call: Callable, arguments: tuple, device: str) -> int:
+    call = make_call(*arguments)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-    else:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from what is in use
-        before = measure_peak_process_memory()
+        call()
+        call()
+        return torch.cuda.max_memory_allocated() - before
+    # Writing 5 resets the peak of the process to the memory it uses now.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = measure_peak_process_memory()
     call()
     call()
-    return (torch.cuda.max_memory_allocated() if device == "cuda" else measure_peak_process_memory()) - before
+    return measure_peak_process_memory() - before
 
 
 def median(values: list[float]) -> float:
-    """Of the measured rounds."""
+    """Return the median of the measured rounds."""
     return statistics.median(values)
 
 
-def table(header: list[str], rows: list[list]) -> str:
-    """Text, first column to the left."""
-    drawn = Texttable(max_width=0)
-    drawn.set_deco(Texttable.HEADER)
-    drawn.set_cols_dtype(["t"] * len(header))
-    drawn.set_cols_align(["l"] + ["r"] * (len(header) - 1))
-    drawn.add_rows([header, *rows])
-    return drawn.draw()
+def format_table(header: list[str], rows: list[list]) -> str:
+    """Return a table as text, with the first column aligned to the left."""
+    table = Texttable(max_width=0)
+    table.set_deco(Texttable.HEADER)
+    table.set_cols_dtype(["t"] * len(header))
+    table.set_cols_align(["l"] + ["r"] * (len(header) - 1))
+    table.add_rows([header, *rows])
+    return table.draw()
 
 
-def write(path: str | None, options: argparse.Namespace, figures: list[dict]) -> None:
-    """The figures with what they were measured on."""
-    if path:
-        ran_on = describe_machine(torch.device(options.device))
-        text = {"options": vars(options), "machine": ran_on, "versions": list_versions(), "figures": figures}
-        write_text(path, json.dumps(text, indent=1, default=str) + "\n")
+def write_figures(path: str | None, options: argparse.Namespace, figures: list[dict]) -> None:
+    """Write the figures as JSON, with the flags, the machine and the versions; do nothing without a path."""
+    if path is None:
+        return
+    content = {
+        "options": vars(options),
+        "machine": describe_machine(torch.device(options.device)),
+        "versions": list_versions(),
+        "figures": figures,
+    }
+    write_text(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
-def draw(path: str, plot: Callable[[str], None]) -> None:
-    """Let ``plot(temporary_path)`` draw a picture whose kind follows from the ending; whole or not at all."""
+def write_plot(path: str, plot: Callable[[str], None]) -> None:
+    """Write a plot atomically.
+
+    Args:
+        path: file to write; its suffix decides the format.
+        plot: write the plot to the temporary path it is given.
+    """
     write_atomically(path, plot, suffix=Path(path).suffix)

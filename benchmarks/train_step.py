@@ -1,7 +1,7 @@
-"""A whole training step (forward, backward, Adam): ``python -m benchmarks.train_step``; ratios are to RecBole's SASRec."""
+"""Time a training step (forward, backward, Adam): ``python -m benchmarks.train_step``; ratios are to RecBole's SASRec."""
 
 from benchmarks import models
 
 if __name__ == "__main__":
-    flags = models.arguments(__doc__, shapes=["1024x50", "256x200", "4x1600"], repetitions=7)
-    models.measure("training step", "train_step", flags.parse_args())
+    parser = models.make_parser(__doc__, shapes=["1024x50", "256x200", "4x1600"], repetitions=7)
+    models.measure("training step", "train_step", parser.parse_args())

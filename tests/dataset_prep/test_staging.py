@@ -59,7 +59,13 @@ def read_files(folder="out/ml-1m"):
 
 @pytest.fixture(scope="module")
 def new_raw(tmp_path_factory):
-    return layouts.write_ml1m(tmp_path_factory.mktemp("raw") / "new", layouts.walks(300, 300))
+    return layouts.write_ml1m(tmp_path_factory.mktemp("raw") / "new", layouts.walks(30, 30))
+
+
+@pytest.fixture(scope="module")
+def large_raw(tmp_path_factory):
+    """Raw data whose ``.inter`` file has 1.8 million bytes."""
+    return layouts.write_ml1m(tmp_path_factory.mktemp("raw") / "large", layouts.walks(300, 300))
 
 
 @pytest.fixture
@@ -92,7 +98,7 @@ def test_killed_while_files_are_moved_it_leaves_complete_files_without_a_record(
     assert process.returncode == -signal.SIGKILL
     left = read_files()
     assert set(left) == set(before) - {"ml-1m.prep.json"}
-    assert prepare("ml-1m", new_raw)[1] == "ml-1m: 300 users, 300 items, 90000 interactions\n"
+    assert prepare("ml-1m", new_raw)[1] == "ml-1m: 30 users, 30 items, 900 interactions\n"
     after = read_files()
     assert set(after) == set(before)
     assert sum(left[name] == after[name] != before[name] for name in left) == moved
@@ -101,11 +107,10 @@ def test_killed_while_files_are_moved_it_leaves_complete_files_without_a_record(
     assert not Path("out/ml-1m/.lock").exists()
 
 
-# The new .inter file has 1.8 million bytes.
 @pytest.mark.parametrize("limit", [1_000, 100_000, 1_200_000])
-def test_a_full_disk_is_one_line_and_leaves_the_old_files(before, new_raw, limit):
+def test_a_full_disk_is_one_line_and_leaves_the_old_files(before, large_raw, limit):
     process = start_process(
-        ["ml-1m", "--raw", new_raw, "--out", "out"],
+        ["ml-1m", "--raw", large_raw, "--out", "out"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     _, err = process.communicate()
