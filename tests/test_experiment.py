@@ -9,27 +9,46 @@ import pytest
 import torch
 import yaml
 
-from recbole_echomamba import Config, load_run, run
+from recbole_echomamba import Config, Trainer, load_run, run
+from recbole_echomamba.experiment import build
+from tests.conftest import SMALL
 
 RESULT_KEYS = {
-    *("model", "dataset", "variant", "seed", "config", "config_hash", "data_hash", "best_valid_result", "test_result"),
-    *(
-        "best_epoch",
-        "epochs",
-        "seconds_per_epoch",
-        "users_per_second",
-        "peak_memory",
-        "parameters",
-        "machine",
-        "versions",
-    ),
-    *("best_valid_score", "valid_score_bigger", "history", "run_directory", "processes"),
+    "model",
+    "dataset",
+    "variant",
+    "seed",
+    "processes",
+    "config",
+    "config_hash",
+    "data_hash",
+    "best_valid_score",
+    "valid_score_bigger",
+    "best_valid_result",
+    "test_result",
+    "best_epoch",
+    "epochs",
+    "seconds_per_epoch",
+    "users_per_second",
+    "peak_memory",
+    "parameters",
+    "history",
+    "machine",
+    "versions",
+    "run_directory",
 }
 
+LEARNS = {"epochs": 4, "learning_rate": 0.01}
 
-@pytest.fixture
-def finished(settings):
-    return run("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 4, "learning_rate": 0.01})
+
+@pytest.fixture(scope="module")
+def finished(data_path, tmp_path_factory):
+    """The result of a run, whose directory is only read."""
+    folder = tmp_path_factory.mktemp("finished")
+    settings = {**SMALL, **LEARNS, "data_path": str(data_path), "checkpoint_dir": str(folder / "saved")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return run("EchoMamba4Rec", "cycle", config_dict=settings)
 
 
 def test_a_run_leaves_a_directory_that_says_what_was_done(finished):
@@ -70,7 +89,7 @@ def test_the_metrics_follow_from_the_ranks_kept_per_user(finished):
 
 
 def test_the_same_seed_gives_the_same_result_and_a_second_directory(settings, finished):
-    again = run("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 4, "learning_rate": 0.01})
+    again = run("EchoMamba4Rec", "cycle", config_dict={**settings, **LEARNS})
     assert again["test_result"] == finished["test_result"]
     losses = [[entry["train_loss"] for entry in result["history"]] for result in (finished, again)]
     assert losses[0] == losses[1]
@@ -94,6 +113,29 @@ torch.save(model.full_sort_predict(next(iter(test))[0]), {str(tmp_path / "scores
     assert torch.equal(torch.load(tmp_path / "scores.pt"), scores)
 
 
+def test_the_model_does_not_depend_on_what_drew_random_numbers_before(settings):
+    config = Config("BERT4Rec", "cycle", config_dict={**settings, "n_heads": 2})
+    weights = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        weights.append(build(config).model.state_dict())
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_the_dataset_can_be_changed_before_it_is_split(settings):
+    seen = []
+    built = build(Config("Mamba4Rec", "cycle", config_dict=settings), lambda dataset: seen.append(len(dataset)))
+    assert seen == [48 * 11]
+    # a sample for every interaction but each user's first; the last two of each user are held out
+    assert [len(part.dataset) for part in (built.train, built.valid, built.test)] == [48 * 8, 48, 48]
+
+
+def test_settings_that_make_another_model_cannot_change_after_training(finished):
+    with pytest.raises(ValueError, match="hidden_size, n_layers cannot change any more"):
+        load_run(finished["run_directory"], config_dict={"n_layers": 3, "hidden_size": 8, "topk": [3]})
+
+
 def test_a_run_directory_that_is_none_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a run directory"):
         load_run(tmp_path)
@@ -106,8 +148,6 @@ def test_recboles_models_run_reload_and_keep_their_files_like_ours(settings, mod
     assert set(result) == RESULT_KEYS
     config, loaded, _, _, _, test = load_run(result["run_directory"])
     assert type(loaded).__name__ == model
-    from recbole_echomamba import Trainer
-
     assert Trainer(config, loaded).evaluate(test, load_best_model=False) == result["test_result"]
 
 
@@ -125,19 +165,6 @@ def test_a_result_file_holds_the_same_json(settings, tmp_path):
         run("Mamba4Rec", "cycle", config_dict=settings, result_file=tmp_path / "gone" / "r.json")
 
 
-def test_two_processes_train_and_test_together(settings, tmp_path):
-    """The numbers of several processes are RecBole's; that the way there stands is what is checked here."""
-    code = f"""
-from recbole_echomamba import run
-if __name__ == "__main__":
-    result = run("Mamba4Rec", "cycle", config_dict={ {**settings, "epochs": 1}!r}, nproc=2, port="5741")
-    assert result["model"] == "Mamba4Rec", result
-"""
-    (tmp_path / "two.py").write_text(code)
-    done = subprocess.run([sys.executable, "two.py"], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-
-
 def test_training_imports_neither_ray_nor_hyperopt_nor_plotting(settings):
     code = f"""
 import sys
@@ -150,5 +177,5 @@ print([name for name in ("ray", "hyperopt", "matplotlib", "mamba_ssm") if name i
 
 
 def test_config_is_the_same_in_a_run_and_by_itself(settings, finished):
-    config = Config("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 4, "learning_rate": 0.01})
+    config = Config("EchoMamba4Rec", "cycle", config_dict={**settings, **LEARNS})
     assert config.hash == finished["config_hash"]

@@ -1,4 +1,4 @@
-"""Through our door RecBole's models must give RecBole's numbers."""
+"""RecBole's models must give the same numbers here as in RecBole."""
 
 import json
 import subprocess
@@ -43,7 +43,6 @@ def printed(code, *given):
 
 @pytest.mark.parametrize("model", ["SASRec", "BERT4Rec"])
 def test_recboles_own_run_gives_the_same_metrics_on_ml_100k(model):
-
     settings = Config(model, "ml-100k", config_dict=SMALL).settings
     settings = {key: value for key, value in settings.items() if key not in ("data_path", "variant")}
     ours = printed(OURS, model, settings)

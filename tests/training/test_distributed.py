@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,11 +14,15 @@ import pyarrow.parquet
 import pytest
 
 from recbole_echomamba import Trainer, load_run, run
+from recbole_echomamba.__main__ import main
+from recbole_echomamba.training.distributed import torchrun_settings
+from tests.conftest import SMALL
 
 ROOT = Path(__file__).parents[2]
 
 
 def free_port():
+    """Return a port that nothing listens on."""
     with socket.socket() as taken:
         taken.bind(("localhost", 0))
         return taken.getsockname()[1]
@@ -27,20 +32,14 @@ def flags(settings):
     return [f"--{key}={value}" for key, value in settings.items()]
 
 
-def launched(how, settings, *more):
-    door = [str(ROOT / "run_recbole.py"), "--model=EchoMamba4Rec", "--dataset=cycle", "--result_file=r.json"]
+def launch(how, settings, *more):
+    """Run two processes from the command line; return the result and the log."""
+    script = [str(ROOT / "run_recbole.py"), "--model=EchoMamba4Rec", "--dataset=cycle", "--result_file=r.json"]
     if how == "torchrun":
-        start = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            f"--master-port={free_port()}",
-            "--nproc-per-node=2",
-            *door,
-        ]
+        start = ["-m", "torch.distributed.run", f"--master-port={free_port()}", "--nproc-per-node=2", *script]
     else:
-        start = [sys.executable, *door, "--nproc=2", f"--port={free_port()}"]
-    done = subprocess.run([*start, *flags(settings), *more], capture_output=True, text=True, timeout=300)
+        start = [*script, "--nproc=2", f"--port={free_port()}"]
+    done = subprocess.run([sys.executable, *start, *flags(settings), *more], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(Path("r.json").read_text()), done.stdout + done.stderr
 
@@ -48,7 +47,7 @@ def launched(how, settings, *more):
 @pytest.mark.parametrize("how", ["torchrun", "nproc"])
 def test_two_processes_have_the_metrics_of_one(settings, how):
     # 48 users in batches of 7: the shards of two processes are uneven
-    result, log = launched(how, {**settings, "eval_batch_size": 14, "learning_rate": 0.01, "metric_decimal_place": 7})
+    result, log = launch(how, {**settings, "eval_batch_size": 14, "learning_rate": 0.01, "metric_decimal_place": 7})
     assert "2 processes: 64 samples a step, 32 in each" in log
     config, model, _, _, valid, test = load_run(result["run_directory"])
     alone = Trainer(config, model)
@@ -63,66 +62,89 @@ def test_two_processes_have_the_metrics_of_one(settings, how):
     assert dict(zip(users, ranks["rank"].to_pylist(), strict=True)) == own
 
 
-def test_two_processes_with_dropout_off_train_as_one(settings):
-    given = {
-        **settings,
-        "dropout_prob": 0.0,
-        "epochs": 2,
-        "shuffle": False,
-        "train_batch_size": 48,
-        "metric_decimal_place": 7,
-    }
-    one = run("EchoMamba4Rec", "cycle", config_dict=given)
-    two, _ = launched("nproc", given)
+@pytest.fixture(scope="module")
+def one_and_two(data_path, tmp_path_factory):
+    """The results of one process and of two with the same settings; tests change only copies of their directories."""
+    folder = tmp_path_factory.mktemp("processes")
+    settings = {**SMALL, "data_path": str(data_path), "checkpoint_dir": str(folder / "saved")}
     # 384 samples in batches of 48: each step sees the same samples, half of them in each process, in another order
+    settings |= {"dropout_prob": 0.0, "shuffle": False, "train_batch_size": 48}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        two, _ = launch("nproc", settings)
+        return run("EchoMamba4Rec", "cycle", config_dict=settings), two
+
+
+def test_two_processes_with_dropout_off_train_as_one(one_and_two):
+    one, two = one_and_two
+    assert len(one["history"]) == 2
     for a, b in zip(one["history"], two["history"], strict=True):
         assert a["train_loss"] == pytest.approx(b["train_loss"], rel=0.02)
 
 
-def test_a_run_of_two_processes_can_be_resumed(settings):
-    first, _ = launched("nproc", {**settings, "epochs": 1})
-    second, _ = launched("nproc", {"epochs": 2}, f"--resume={first['run_directory']}")
-    assert second["epochs"] == 2
-    assert second["run_directory"] == first["run_directory"]
-    assert second["history"][0]["train_loss"] == first["history"][0]["train_loss"]
+def test_the_number_of_processes_is_part_of_the_hash(one_and_two):
+    one, two = one_and_two
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert one["config_hash"] != two["config_hash"]
 
 
-def test_ctrl_c_ends_all_processes_and_says_how_to_go_on(settings, tmp_path):
-    door = [sys.executable, str(ROOT / "run_recbole.py"), "--model=EchoMamba4Rec", "--dataset=cycle"]
-    given = flags({**settings, "epochs": 10000, "stopping_step": 10000})
-    with (tmp_path / "log.txt").open("w+") as log:
-        run_of_two = subprocess.Popen(
-            [*door, "--nproc=2", f"--port={free_port()}", *given], stderr=log, start_new_session=True
-        )
-        while "epoch 1 training" not in (written := (tmp_path / "log.txt").read_text()):
-            assert run_of_two.poll() is None, written
-            time.sleep(0.1)
-        os.killpg(run_of_two.pid, signal.SIGINT)  # what a terminal does: every process of the group has it
-        assert run_of_two.wait(120) == 130
-        (line,) = [line for line in (tmp_path / "log.txt").read_text().splitlines() if "interrupted" in line]
-    again, _ = launched("nproc", {"epochs": 2}, "--resume=" + line.partition("--resume=")[2])
+def test_a_run_of_two_processes_can_be_resumed(one_and_two, tmp_path):
+    _, first = one_and_two
+    directory = shutil.copytree(first["run_directory"], tmp_path / "run")
+    second, _ = launch("nproc", {"epochs": 3}, f"--resume={directory}")
+    assert second["epochs"] == 3
+    assert second["run_directory"] == str(directory)
+    assert second["history"][:2] == first["history"]
+
+
+def test_ctrl_c_ends_all_processes_and_says_how_to_resume(settings, tmp_path):
+    command = [sys.executable, str(ROOT / "run_recbole.py"), "--model=EchoMamba4Rec", "--dataset=cycle"]
+    command += ["--nproc=2", f"--port={free_port()}"]
+    command += flags({**settings, "epochs": 10_000, "stopping_step": 10_000})
+    file = tmp_path / "log.txt"
+    with file.open("w") as log:
+        process = subprocess.Popen(command, stderr=log, start_new_session=True)
+    while "epoch 1 training" not in file.read_text():
+        assert process.poll() is None, file.read_text()
+        time.sleep(0.1)
+    # what a terminal does: every process of the group receives it
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(300) == 130
+    (line,) = [line for line in file.read_text().splitlines() if "interrupted" in line]
+    again, _ = launch("nproc", {"epochs": 2}, "--resume=" + line.partition("--resume=")[2])
     assert again["epochs"] >= 2
 
 
-def test_a_result_larger_than_a_pipe_holds_comes_back(settings):
+def test_run_in_a_script_starts_its_processes_and_returns_the_result_of_the_first(settings, tmp_path):
+    # a variant makes the result larger than a pipe holds
     given = {**settings, "epochs": 1, "variant": "x" * 100_000}
-    result = run("Mamba4Rec", "cycle", config_dict=given, nproc=2, port=str(free_port()))
-    assert result["variant"] == given["variant"]
+    code = f"""
+import json
+from recbole_echomamba import run
+if __name__ == "__main__":
+    result = run("Mamba4Rec", "cycle", config_dict={given!r}, nproc=2, port="{free_port()}")
+    print(json.dumps([result["model"], result["processes"], len(result["variant"])]))
+"""
+    (tmp_path / "two.py").write_text(code)
+    done = subprocess.run([sys.executable, "two.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == ["Mamba4Rec", 2, 100_000]
 
 
 def test_an_error_in_several_processes_is_one_clear_line(settings, capsys):
-    from recbole_echomamba.__main__ import main
-
     given = flags({**settings, "data_path": "/nowhere"})
     assert main(["run", "--model=Mamba4Rec", "--dataset=cycle", "--nproc=2", f"--port={free_port()}", *given]) == 1
-    message = capsys.readouterr().err
-    assert "error: dataset 'cycle' is missing" in message
-    assert main(["run", "--model=Mamba4Rec", "--dataset=cycle", "--nproc=0", *given]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "/nowhere/cycle/cycle.inter does not exist" in line
+
+
+def test_no_process_at_all_is_refused(settings, capsys):
+    assert main(["run", "--model=Mamba4Rec", "--dataset=cycle", "--nproc=0", *flags(settings)]) == 1
     assert "nproc must be at least 1" in capsys.readouterr().err
 
 
-def test_the_number_of_processes_is_part_of_the_hash(settings):
-    two, _ = launched("nproc", {**settings, "epochs": 1})
-    one = run("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 1}, saved=False)
-    assert (one["processes"], two["processes"]) == (1, 2)
-    assert one["config_hash"] != two["config_hash"]
+def test_torchrun_settings_are_read_from_its_environment(monkeypatch):
+    # the second process on the third of four machines with two processes each
+    for name, value in {"RANK": 5, "LOCAL_RANK": 1, "WORLD_SIZE": 8}.items():
+        monkeypatch.setenv(name, str(value))
+    assert torchrun_settings() == {"local_rank": 1, "offset": 4, "world_size": 8, "nproc": 8}
