@@ -219,6 +219,12 @@ def _settings_to_resume(directory, model, dataset, config_file_list, config_dict
     fixed = [key for key in config_dict if key not in changeable]
     if config_file_list:
         fixed.append("config_files")
+    scheduled = settings.get("lr_schedule", "constant") != "constant" or settings.get("lr_warmup")
+    if scheduled and config_dict.get("epochs", settings["epochs"]) != settings["epochs"]:
+        raise UserError(
+            f"{directory} has a learning rate that follows a schedule over its {settings['epochs']} epochs, which cannot "
+            "change therefore; start a new run with more epochs"
+        )
     if fixed:
         allowed = " and ".join(sorted(CHANGEABLE_ON_RESUME))
         raise UserError(f"{directory} is resumed with its own settings: {allowed} can change, {fixed[0]} cannot")
@@ -306,6 +312,8 @@ def _describe_result(config: Config, trainer: Trainer, test_result: dict) -> dic
         "valid_score_bigger": config["valid_metric_bigger"],
         "best_valid_result": {name: float(value) for name, value in valid_result.items()},
         "test_result": {name: float(value) for name, value in test_result.items()},
+        "best_valid_result_unseen": trainer.best_valid_result_unseen,
+        "test_result_unseen": trainer.result_unseen if test_result else {},
         "best_epoch": trainer.best_epoch,
         "epochs": len(trainer.history),
         "seconds_per_epoch": float(np.mean([entry["seconds"] for entry in trainer.history])),
@@ -340,7 +348,10 @@ def _write_ranks(file: Path, ranks: dict[str, np.ndarray], dataset: SequentialDa
         "user": dataset.id2token(dataset.uid_field, ranks["user"]).astype(str),
         "item": dataset.id2token(dataset.iid_field, ranks["item"]).astype(str),
         "rank": ranks["rank"],
+        "rank_unseen": ranks["rank_unseen"],
         "history": ranks["history"],
     }
+    if not len(ranks["rank_unseen"]):
+        del columns["rank_unseen"]
     table = pyarrow.table(columns)
     write_atomically(file, lambda temporary: pyarrow.parquet.write_table(table, temporary))

@@ -57,14 +57,19 @@ class Comparison:
         targets = self.ranks(next(iter(self.results))).drop_duplicates(["user", "item"])
         return self.item_counts.sub(targets["item"].value_counts(), fill_value=0).astype(int)
 
+    @property
+    def has_unseen(self) -> bool:
+        """Whether every run has been scored with the items of each history taken out of the ranking, too."""
+        return all(result.get("test_result_unseen") for results in self.results.values() for result in results)
+
     def ranks(self, label: str) -> pd.DataFrame:
-        """Read ``user, item, rank, history`` of every test target of a row, once for each seed."""
+        """Read ``user, item, rank, rank_unseen, history`` of every test target of a row, once for each seed."""
         files = [Path(result["run_directory"]) / RANKS_FILE for result in self.results[label]]
         return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
 
-    def test_metric(self, label: str, name: str) -> np.ndarray:
-        """Return a test metric of a row for every seed, ``[seeds]``."""
-        return np.array([result["test_result"][name] for result in self.results[label]])
+    def test_metric(self, label: str, name: str, part: str = "test_result") -> np.ndarray:
+        """Return a test metric of a row for every seed, ``[seeds]``; ``part`` is an entry of ``result.json``."""
+        return np.array([result[part][name] for result in self.results[label]])
 
 
 @dataclass

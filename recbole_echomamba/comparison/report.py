@@ -21,6 +21,11 @@ from recbole_echomamba.comparison.statistics import Difference, compare_with_bas
 from recbole_echomamba.report import Table
 from recbole_echomamba.system.files import write_atomically, write_text
 
+UNSEEN_NOTE = (
+    "The same models and targets, with the items of each user's history taken out of the ranking, as most code outside RecBole "
+    "does. Figures of the two protocols cannot be compared with each other."
+)
+
 
 @dataclass
 class Section:
@@ -82,13 +87,18 @@ def choose_cutoff(comparison: Comparison) -> int:
 
 def make_sections(comparison: Comparison, differences: list[Difference], k: int) -> list[Section]:
     """Return the tables of the report in order, each with its note."""
-    sections = [
-        Section("Test metrics", tables.tabulate_metrics(comparison), describe_setup(comparison)),
-        Section("Cost", tables.tabulate_costs(comparison), describe_costs(comparison)),
-    ]
+    sections = [Section("Test metrics", tables.tabulate_metrics(comparison), describe_setup(comparison))]
+    if comparison.has_unseen:
+        table = tables.tabulate_metrics(comparison, "test_result_unseen")
+        sections.append(Section("Test metrics, seen items left out", table, UNSEEN_NOTE))
+    sections.append(Section("Cost", tables.tabulate_costs(comparison), describe_costs(comparison)))
     if differences:
         table = tables.tabulate_differences(differences, comparison.baseline, k)
         sections.append(Section("Significance", table, describe_test(comparison, k)))
+        if comparison.has_unseen:
+            unseen = compare_with_baseline(comparison, k, "rank_unseen")
+            table = tables.tabulate_differences(unseen, comparison.baseline, k)
+            sections.append(Section("Significance, seen items left out", table, "The same test on the other protocol."))
     return sections
 
 
@@ -130,8 +140,16 @@ def describe_setup(comparison: Comparison) -> str:
         "the last item of each user held out for the test and the one before it for validation, all items ranked, at most "
         f"{config['MAX_ITEM_LIST_LENGTH']} items of history, loss {common_loss}{other_losses}, up to {config['epochs']} epochs "
         f"with batches of {config['train_batch_size']}, stopped after {patience}; seeds {_list_seeds(comparison)}. "
+        f"Interactions are ordered by time, {describe_time_order(config)}. {_list_forms(comparison)}"
         f"Mean ± standard deviation over seeds.{_list_changes(comparison)}"
     )
+
+
+def describe_time_order(config) -> str:
+    """Say how times are compared: on many datasets it decides which item is the last."""
+    if config["exact_time_order"]:
+        return "compared exactly, with equal times in the order of the file"
+    return "rounded to float32 as in RecBole, with equal times in the order of the file"
 
 
 def describe_costs(comparison: Comparison) -> str:
@@ -218,6 +236,22 @@ def _list_changes(comparison: Comparison) -> str:
             continue
         changes = [f"{k} {v}" for k, v in config.settings.items() if k != "variant" and v != common.get(k)]
         sentences += f" {label} has {', '.join(changes)}."
+    return sentences
+
+
+def _list_forms(comparison: Comparison) -> str:
+    """Return a sentence for each row that is trained otherwise than on one prefix a sample, or reads more than items."""
+    sentences = ""
+    for label, config in comparison.configs.items():
+        forms = []
+        if config["causal"]:
+            forms.append("is the causal variant")
+        if config["train_positions"] == "all":
+            forms.append("is trained on all positions of a history at once")
+        if config["time_gaps"]:
+            forms.append("reads the time between items")
+        if forms:
+            sentences += f"{label} {' and '.join(forms)}. "
     return sentences
 
 

@@ -32,12 +32,17 @@ class Difference:
     effect: float
 
 
-def compare_with_baseline(comparison: Comparison, k: int) -> list[Difference]:
+def compare_with_baseline(comparison: Comparison, k: int, column: str = "rank") -> list[Difference]:
     """Test each row but the baseline: a paired t-test over users on NDCG@k, two-sided, Holm-corrected over the rows.
 
     The NDCG of each user is averaged over the seeds of a model first: users are the sample, and more seeds do not make it
     larger. Most differences are zero, but with hundreds of users and more their mean is close enough to normal for the
     t-test.
+
+    Args:
+        comparison: the results.
+        k: the cutoff.
+        column: ``rank``, among all items, or ``rank_unseen``, among those that the user has not met before.
 
     Returns:
         One difference for each row, in the order of ``comparison.results``; none where there is no baseline.
@@ -47,12 +52,12 @@ def compare_with_baseline(comparison: Comparison, k: int) -> list[Difference]:
     """
     if comparison.baseline is None:
         return []
-    baseline = compute_ndcg_per_target(comparison.ranks(comparison.baseline), k)
+    baseline = compute_ndcg_per_target(comparison.ranks(comparison.baseline), k, column)
     differences = []
     for label in comparison.results:
         if label == comparison.baseline:
             continue
-        ndcg = compute_ndcg_per_target(comparison.ranks(label), k)
+        ndcg = compute_ndcg_per_target(comparison.ranks(label), k, column)
         if not ndcg.index.equals(baseline.index):
             raise UserError(
                 f"{label} and {comparison.baseline} were tested on different targets; run both on the same data"
@@ -64,17 +69,18 @@ def compare_with_baseline(comparison: Comparison, k: int) -> list[Difference]:
     return differences
 
 
-def compute_ndcg_per_target(ranks: pd.DataFrame, k: int) -> pd.Series:
+def compute_ndcg_per_target(ranks: pd.DataFrame, k: int, column: str = "rank") -> pd.Series:
     """Compute NDCG@k for each user and target, averaged over seeds: ``1 / log2(rank + 1)`` up to rank ``k``, else 0.
 
     Args:
-        ranks: columns ``user, item, rank``, with one row for each target and seed; ranks start at 1.
+        ranks: columns ``user, item`` and ``column``, with one row for each target and seed; ranks start at 1.
         k: the cutoff.
+        column: the column with the ranks.
 
     Returns:
         The NDCG, indexed by ``user, item`` in sorted order.
     """
-    gain = np.where(ranks["rank"] <= k, 1 / np.log2(ranks["rank"] + 1), 0.0)
+    gain = np.where(ranks[column] <= k, 1 / np.log2(ranks[column] + 1), 0.0)
     return pd.Series(gain, index=pd.MultiIndex.from_frame(ranks[["user", "item"]])).groupby(level=[0, 1]).mean()
 
 

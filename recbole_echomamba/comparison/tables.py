@@ -51,13 +51,18 @@ COLUMNS = [
 """The columns of the cost table, and of ``runs.csv`` between the hashes and the machine."""
 
 
-def tabulate_metrics(comparison: Comparison) -> Table:
-    """Tabulate mean and standard deviation of every test metric over the seeds, a column per label; mark the best means."""
+def tabulate_metrics(comparison: Comparison, part: str = "test_result") -> Table:
+    """Tabulate mean and standard deviation of every test metric over the seeds, a column per label; mark the best means.
+
+    Args:
+        comparison: the results.
+        part: the entry of ``result.json`` with the metrics: ``test_result`` or ``test_result_unseen``.
+    """
     labels = list(comparison.results)
     rows = []
     best = set()
-    for number, name in enumerate(comparison.first_result["test_result"]):
-        values = [comparison.test_metric(label, name) for label in labels]
+    for number, name in enumerate(comparison.first_result[part]):
+        values = [comparison.test_metric(label, name, part) for label in labels]
         rows.append([name, *map(_format_spread, values)])
         if len(labels) > 1:
             means = np.array([value.mean() for value in values])
@@ -93,9 +98,11 @@ def tabulate_runs(comparison: Comparison) -> Table:
     machine_keys = ["processor", "gpu", "threads"]
     valid_names = list(comparison.first_result["best_valid_result"])
     test_names = list(comparison.first_result["test_result"])
+    unseen_names = list(comparison.first_result.get("test_result_unseen", {}))
     header = ["label", "model", *keys, *machine_keys]
     header += [f"valid {name}" for name in valid_names]
     header += [f"test {name}" for name in test_names]
+    header += [f"test {name} unseen" for name in unseen_names]
     rows = []
     for label, results in comparison.results.items():
         for result in results:
@@ -103,6 +110,7 @@ def tabulate_runs(comparison: Comparison) -> Table:
             row += [result.get("machine", {}).get(key) for key in machine_keys]
             row += [result["best_valid_result"].get(name) for name in valid_names]
             row += [result["test_result"][name] for name in test_names]
+            row += [result.get("test_result_unseen", {}).get(name) for name in unseen_names]
             rows.append(row)
     return Table(header, rows)
 

@@ -33,12 +33,15 @@ LEAST_WHOLE_NUMBER = {
 NUMBER_RANGES = {
     "learning_rate": (0, float("inf")),
     "dropout_prob": (0, 1),
+    "lr_warmup": (0, 1),
     "weight_decay": (0, float("inf")),
 }
 """Settings that are numbers: the least that each may be, and what it must stay below."""
 
 CHOICES = {
     "train_on": ("train", "all"),
+    "train_positions": ("last", "all"),
+    "lr_schedule": ("constant", "cosine"),
     "learner": ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"),
     "loss_type": ("CE", "BPR"),
 }

@@ -71,6 +71,26 @@ NAMED_VALUES = {
 """Words that stand for a value in a setting given as text, in lower case."""
 
 
+ADDED_LATER = {
+    "train_positions": "last",
+    "time_gaps": False,
+    "causal": False,
+    "pairs_per_block": None,
+    "lr_schedule": "constant",
+    "lr_warmup": 0,
+}
+"""Settings that the first runs did not have, and the value that does what those runs did; it is left out of the hash."""
+
+
+def hashed_settings(settings: dict) -> dict:
+    """Return the settings that decide the result of a run: without :data:`NOT_IN_HASH` and the values of :data:`ADDED_LATER`."""
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in NOT_IN_HASH and not (key in ADDED_LATER and value == ADDED_LATER[key])
+    }
+
+
 def properties_directory() -> Path:
     """Return the folder of our YAML files: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).parent.parent
@@ -132,7 +152,7 @@ class Config(RecBoleConfig):
     @property
     def hash(self) -> str:
         """Ten hex digits over model, dataset and every setting that changes the result, see :data:`NOT_IN_HASH`."""
-        settings = {key: value for key, value in self.settings.items() if key not in NOT_IN_HASH}
+        settings = hashed_settings(self.settings)
         if not self["single_spec"]:
             settings["processes"] = self["world_size"]
         text = json.dumps([self.model, self.dataset, settings], sort_keys=True, default=str)

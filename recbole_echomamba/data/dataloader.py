@@ -10,6 +10,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoa
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.transform import construct_transform
 
+from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.ranks import is_distributed, process_rank
 
 MAX_SCORES_BYTES = 2**29
@@ -119,6 +120,17 @@ class TrainLoader(TrainDataLoader, _Loader):
 
 class FullSortLoader(FullSortEvalDataLoader, _Loader):
     """Load samples whose targets are ranked among all items, in batches that :func:`limit_batch_size` keeps small."""
+
+    def collate_fn(self, index):
+        """Return RecBole's batch; where the data have windows, its Interaction has the attribute ``seen`` besides.
+
+        ``seen`` holds the (row, item) pairs of everything each user has met before the target, beyond the window too.
+        """
+        batch = super().collate_fn(index)
+        samples = self._dataset.inter_feat
+        if isinstance(samples, WindowedInteraction):
+            batch[0].seen = samples.items_before(index, self._dataset.uid_field, self._dataset.iid_field)
+        return batch
 
     def _init_batch_size_and_step(self):
         super()._init_batch_size_and_step()

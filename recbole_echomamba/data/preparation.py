@@ -13,6 +13,7 @@ from dataset_prep.origins import MOVIELENS, ORIGINS
 from recbole_echomamba.config.model_names import suggest
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.data.dataloader import FullSortLoader, NegSampleLoader, TrainLoader
+from recbole_echomamba.data.sequence_loader import SequenceLoader
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.ranks import is_distributed, is_first_on_machine
@@ -65,7 +66,11 @@ def data_preparation(config, dataset):
     samplers = create_samplers(config, dataset, parts)
     if config["train_on"] == "all":
         parts[0] = _join_parts(dataset, parts)
-    train = TrainLoader(config, parts[0], samplers[0], shuffle=config["shuffle"])
+    if config["train_positions"] == "all":
+        _require_windows(dataset, "train_positions", "last")
+        train = SequenceLoader(config, parts[0])
+    else:
+        train = TrainLoader(config, parts[0], samplers[0], shuffle=config["shuffle"])
     valid = _choose_evaluation_loader(config, "valid")(config, parts[1], samplers[1])
     test = _choose_evaluation_loader(config, "test")(config, parts[2], samplers[2])
     return train, valid, test
@@ -117,12 +122,17 @@ def _check_sizes(config, dataset) -> None:
 
 def _join_parts(dataset, parts):
     """Return a training part with all samples, for a model that was validated before and is trained again to be deployed."""
-    if not isinstance(dataset, WindowedDataset):
-        raise UserError("train_on: all is not possible with benchmark files or numerical features; set train_on: train")
+    _require_windows(dataset, "train_on", "train")
     samples = parts[0].inter_feat[:]
     samples.targets = torch.cat([part.inter_feat.targets for part in parts])
     samples.lengths = torch.cat([part.inter_feat.lengths for part in parts])
     return dataset.copy(samples)
+
+
+def _require_windows(dataset, setting: str, default: str) -> None:
+    if not isinstance(dataset, WindowedDataset):
+        reason = "not possible with benchmark files or numerical features"
+        raise UserError(f"{setting}: all is {reason}; set {setting}: {default}")
 
 
 def _read_inter_header(config) -> dict[str, str]:

@@ -111,6 +111,29 @@ class WindowedInteraction(Interaction):
         values = self.flat[source].take(torch.where(inside, rows, 0))
         return _widen_ids(values.masked_fill_(~inside, 0))
 
+    def items_before(self, index, user_field: str, item_field: str) -> tuple[Tensor, Tensor]:
+        """Return the different items that each user of some samples has met before the target.
+
+        Args:
+            index: the samples, ``B`` of them.
+            user_field: the name of the user column.
+            item_field: the name of the item column.
+
+        Returns:
+            Rows in ``0..B-1``, ascending, and item ids, both ``[pairs]``.
+        """
+        targets = self.targets[_as_torch_index(index)].long().numpy()
+        user = self.flat[user_field].numpy()
+        # the columns are ordered by user
+        first = np.searchsorted(user, user[targets])
+        counts = targets - first
+        row = np.repeat(np.arange(len(targets)), counts)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        items = self.flat[item_field].numpy()[np.repeat(first, counts) + within].astype(np.int64)
+        base = items.max(initial=0) + 1
+        pairs = np.unique(row * base + items)
+        return torch.from_numpy(pairs // base), torch.from_numpy(pairs % base)
+
     def drop(self, column):
         """Remove a field."""
         self.fields.remove(column)

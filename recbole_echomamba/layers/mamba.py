@@ -1,7 +1,7 @@
-"""The Mamba-1 block, over all positions or read out at one.
+"""The Mamba-1 layer, over all positions or at one.
 
-Source: Gu & Dao, *Mamba*, arXiv 2312.00752, figure 3 and algorithm 2. Parameter names, shapes and initialisation are
-those of mamba-ssm's ``Mamba`` module, so weights move over by name.
+Source: Gu & Dao, *Mamba*, arXiv 2312.00752, figure 3 and algorithm 2. Parameter names, shapes and initialisation are those of
+mamba-ssm's ``Mamba`` module, so weights can be exchanged by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recbole_echomamba.ops import Walk
 
 
 class Mamba(nn.Module):
-    """``h -> out_proj(scan(silu(conv(x))) * silu(z))`` with ``x, z = in_proj(h)``.
+    """Compute ``out_proj(scan(silu(conv(x))) * silu(z))`` with ``x, z = in_proj(h)``.
 
     Args:
         d_model: width ``d`` of the hidden states.
@@ -56,7 +56,7 @@ class Mamba(nn.Module):
             self.dt_proj.bias.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
 
     def forward(self, hidden_states: Tensor, reverse: bool = False) -> Tensor:
-        """``[B, L, d] -> [B, L, d]``; ``reverse`` reads the sequence from its last slot to its first, without flips."""
+        """Compute every position: ``[B, L, d] -> [B, L, d]``; ``reverse`` reads from the last slot to the first."""
         x, z = self.in_proj(hidden_states).chunk(2, dim=-1)
         x, _ = self._convolve(x, Walk.over_all(*x.shape[:2], x.device, reverse))
         dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
@@ -64,14 +64,19 @@ class Mamba(nn.Module):
         return self.out_proj(y * F.silu(z))
 
     def forward_at(self, hidden_states: Tensor, position: Tensor, reverse: bool = False) -> Tensor:
-        """What ``forward`` gives at one position of each row: ``[B, L, d], [B] -> [B, d]``."""
+        """Compute :meth:`forward` at one position of each row: ``[B, L, d], [B] -> [B, d]``."""
         at, [(tokens, walk)] = ops.walks_from(hidden_states, position, (reverse,))
         return self.forward_along(tokens, walk, at)
 
     def forward_along(self, tokens: Tensor, walk: Walk, at: Tensor) -> Tensor:
-        """:meth:`forward_at` for tokens laid out as :func:`.ops.walks_from` gives them; ``at [B, d]`` are those read out.
+        """Compute :meth:`forward_at` for tokens that :func:`.ops.walks_from` has collected.
 
-        The gate, ``C`` and ``out_proj`` are computed at that position only, the rest on the slots that reach it.
+        The gate, ``C`` and ``out_proj`` are computed at the position only, the rest on the slots that reach it.
+
+        Args:
+            tokens: padded ``[B, L, d]`` or packed ``[P, d]``, in the layout of ``walk``.
+            walk: the slots that reach the position.
+            at: ``[B, d]``, the tokens at the position.
         """
         weight_x, weight_z = self.in_proj.weight.chunk(2)
         x, x_at = self._convolve(F.linear(tokens, weight_x), walk)
@@ -80,14 +85,26 @@ class Mamba(nn.Module):
         y = ops.scan_at(x, self._delta(dt), self.A, B, F.linear(x_at, weight_C), self.D, walk)
         return self.out_proj(y * F.silu(F.linear(at, weight_z)))
 
+    def forward_alone(self, hidden_states: Tensor) -> Tensor:
+        """Compute :meth:`forward` for every token as a sequence of its own: ``[..., d] -> [..., d]``, without a scan.
+
+        From a zero state the recurrence gives ``y = delta (C . B) x + D x`` after one step, and the convolution sees one tap.
+        """
+        x, z = self.in_proj(hidden_states).chunk(2, dim=-1)
+        x = F.silu(x * self.conv1d.weight[:, 0, -1] + self.conv1d.bias)
+        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        y = x * (self._delta(dt) * (B * C).sum(-1, keepdim=True) + self.D)
+        return self.out_proj(y * F.silu(z))
+
     @property
     def A(self) -> Tensor:
-        """``[d_inner, N]``, negative."""
+        """The decay of each state, ``[d_inner, N]``, negative."""
         return -torch.exp(self.A_log)
 
     def _convolve(self, x: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
+        assert self.conv1d.bias is not None  # Conv1d has one by default
         return ops.conv_silu(x, self.conv1d.weight, self.conv1d.bias, walk)
 
     def _delta(self, dt: Tensor) -> Tensor:
-        """Step sizes, ``[..., dt_rank] -> [..., D]``, positive."""
+        """Compute the step sizes, ``[..., dt_rank] -> [..., d_inner]``, positive."""
         return ops.step_sizes(dt, self.dt_proj.weight, self.dt_proj.bias)

@@ -1,4 +1,4 @@
-"""Dropout, residual connection and LayerNorm: what closes every sub-layer of the models."""
+"""Dropout, residual connection and LayerNorm, which close every sub-layer of the models."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from recbole_echomamba import ops
 
 
 class DropoutNorm(nn.LayerNorm):
-    """``LN(Dropout(x) + residual)``, in one pass where the backend has one.
+    """Compute ``LN(Dropout(x) + residual)``, in one pass where the backend can.
 
     Args:
-        d_model: width ``d``. dropout: probability. eps: added to the variance.
+        d_model: width ``d``.
+        dropout: probability.
+        eps: added to the variance.
     """
 
     def __init__(self, d_model: int, dropout: float = 0.0, eps: float = 1e-12):
@@ -19,6 +21,6 @@ class DropoutNorm(nn.LayerNorm):
         self.dropout = dropout
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """``[..., d] -> [..., d]``; no residual connection without ``residual``."""
+        """``[..., d] -> [..., d]``; without ``residual`` there is no residual connection."""
         dropout = self.dropout if self.training else 0.0
         return ops.dropout_norm(x, residual, self.weight, self.bias, dropout, self.eps)

@@ -1,4 +1,7 @@
-"""What both state-space recommenders share: item embedding, loss, prediction and scoring. A model adds ``encode``."""
+"""What both state-space recommenders share: item embedding, loss, prediction and scoring.
+
+A model adds ``encode``, one vector per history, and where it can ``encode_all``, one vector per position.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +10,48 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
+from recbole_echomamba import ops
 from recbole_echomamba.layers import DropoutNorm, Mamba
-from recbole_echomamba.ops.cross_entropy import linear_cross_entropy
 from recbole_echomamba.system.errors import UserError
 
 INITIALIZER_RANGE = 0.02
 """Standard deviation of the weights at the start, as in the authors' code of both models."""
 
+GAP_BUCKETS = 26
+"""Rows of the embedding of time gaps: unknown, then ``floor(log2(1 + seconds))`` from 0 to 24 (half a year)."""
+
 
 class StateSpaceRecommender(SequentialRecommender):
     """A RecBole sequential model that scores items by their embedding against one vector per history.
 
-    Configuration: ``hidden_size``, ``dropout_prob``, ``loss_type`` (CE or BPR), ``ssm_init``, ``last_position_shortcut``.
+    Settings: ``hidden_size``, ``dropout_prob``, ``loss_type`` (CE or BPR), ``ssm_init``, ``last_position_shortcut``,
+    ``train_positions`` (last or all), ``time_gaps``.
     """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.loss_type = config["loss_type"]
-        if self.loss_type not in ("CE", "BPR"):
-            raise UserError(f"loss_type is {self.loss_type!r}; choose CE or BPR")
-        self.ssm_init = config["ssm_init"]
-        if self.ssm_init not in ("mamba", "normal"):
-            raise UserError(f"ssm_init is {self.ssm_init!r}; choose mamba or normal")
+        self.loss_type = _choice(config, "loss_type", ("CE", "BPR"))
+        self.ssm_init = _choice(config, "ssm_init", ("mamba", "normal"))
+        self.train_positions = _choice(config, "train_positions", ("last", "all"))
+        if self.train_positions == "all":
+            self._check_all_positions()
         self.shortcut = config["last_position_shortcut"]
         self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0)
+        self.time_field = None
+        if config["time_gaps"]:
+            if config["normalize_all"]:
+                raise UserError(
+                    "time_gaps needs times in seconds, but normalize_all rescales them; set normalize_all: False"
+                )
+            self.time_field = config["TIME_FIELD"] + config["LIST_SUFFIX"]
+            self.gap_embedding = nn.Embedding(GAP_BUCKETS, config["hidden_size"])
         self.input_norm = DropoutNorm(config["hidden_size"], config["dropout_prob"])
         self.bpr_loss = BPRLoss()
 
     def reset_parameters(self) -> None:
         """Redraw embeddings and linear weights as N(0, 0.02) with zero biases.
 
-        With ``ssm_init: mamba`` the Mamba layers keep their own start, in which ``delta`` spans 0.001 .. 0.1.
+        With ``ssm_init: mamba`` the Mamba layers keep their own initialisation, in which ``delta`` spans 0.001 .. 0.1.
         ``ssm_init: normal`` redraws their linear layers too, as the authors' code does; ``delta`` then starts near 0.69.
         """
         kept = set()
@@ -47,49 +61,118 @@ class StateSpaceRecommender(SequentialRecommender):
             if module in kept or not isinstance(module, nn.Linear | nn.Embedding):
                 continue
             nn.init.normal_(module.weight, std=INITIALIZER_RANGE)
-            if getattr(module, "bias", None) is not None:
+            if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
-            self.item_embedding.weight[0] = 0  # the padding item stays neutral
+            # the padding item stays neutral
+            self.item_embedding.weight[0] = 0
+            if self.time_field:
+                # the model starts as the one without times
+                self.gap_embedding.weight.zero_()
 
-    def embed(self, item_seq: Tensor) -> Tensor:
-        """``[B, L]`` item ids to ``[B, L, d]``: no positions, the order is the recurrence's own."""
-        return self.input_norm(self.item_embedding(item_seq))
+    def embed(self, item_seq: Tensor, time_seq: Tensor | None = None) -> Tensor:
+        """Embed items: ``item_seq [B, L]`` to ``[B, L, d]``; no positions, since a recurrence knows the order.
 
-    def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """``item_seq [B, L]`` (right-padded with 0) and ``item_seq_len [B]`` to one vector per history, ``[B, d]``."""
+        Args:
+            item_seq: ``[B, L]``.
+            time_seq: ``[B, L]`` seconds, for ``time_gaps``.
+        """
+        embedded = self.item_embedding(item_seq)
+        if self.time_field:
+            if time_seq is None:
+                raise UserError("this model was made with time_gaps: its histories need times")
+            embedded = embedded + self.gap_embedding(gap_buckets(time_seq))
+        return self.input_norm(embedded)
+
+    def encode(self, item_seq: Tensor, item_seq_len: Tensor, time_seq: Tensor | None = None) -> Tensor:
+        """Encode each history in one vector, ``[B, d]``.
+
+        Args:
+            item_seq: ``[B, L]``, right-padded with 0.
+            item_seq_len: ``[B]``.
+            time_seq: ``[B, L]`` seconds, given only to models with ``time_gaps``.
+        """
         raise NotImplementedError
 
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """RecBole's name for :meth:`encode`."""
-        return self.encode(item_seq, item_seq_len)
+    def encode_all(self, item_seq: Tensor, time_seq: Tensor | None = None) -> Tensor:
+        """Encode the history up to every position, ``[B, L] -> [B, L, d]``; no position may see a later item."""
+        raise NotImplementedError
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor, time_seq: Tensor | None = None) -> Tensor:
+        """Call :meth:`encode`, under RecBole's name."""
+        return self.encode(item_seq, item_seq_len, time_seq)
 
     def calculate_loss(self, interaction) -> Tensor:
-        """Cross-entropy of the next item over all items, or BPR against one sampled item; a scalar."""
-        encoded = self._encode(interaction)
+        """Compute the cross-entropy of the next item over all items, or BPR against one sampled item; a scalar.
+
+        With ``train_positions: all`` the targets are ``[B, L]``, 0 where there is none, and the loss is the mean over all.
+        """
         target = interaction[self.POS_ITEM_ID]
+        if self.train_positions == "all":
+            return self._loss_at_all_positions(interaction, target)
+        encoded = self._encode(interaction)
         if self.loss_type == "CE":
-            return linear_cross_entropy(encoded, self.item_embedding.weight, target)
+            return ops.linear_cross_entropy(encoded, self.item_embedding.weight, target)
         positive = (encoded * self.item_embedding(target)).sum(-1)
         negative = (encoded * self.item_embedding(interaction[self.NEG_ITEM_ID])).sum(-1)
         return self.bpr_loss(positive, negative)
 
     def predict(self, interaction) -> Tensor:
-        """The score of one item per row, ``[B]``."""
+        """Score one item per row, ``[B]``."""
         return (self._encode(interaction) * self.item_embedding(interaction[self.ITEM_ID])).sum(-1)
 
     def full_sort_predict(self, interaction) -> Tensor:
-        """The scores of all items, ``[B, n_items]``."""
+        """Score all items for every row, ``[B, n_items]``."""
         return self.score(self._encode(interaction))
 
     def score(self, encoded: Tensor) -> Tensor:
-        """``[B, d]`` to the scores of all items, ``[B, n_items]``; column 0 is the padding item."""
+        """Score all items for encoded histories: ``[B, d] -> [B, n_items]``; column 0 is the padding item."""
         return encoded @ self.item_embedding.weight.T
 
+    def _check_all_positions(self) -> None:
+        if self.loss_type != "CE":
+            raise UserError(f"train_positions: all needs loss_type: CE, it is {self.loss_type}")
+
+    def _loss_at_all_positions(self, interaction, target: Tensor) -> Tensor:
+        trained = target > 0
+        encoded = self.encode_all(interaction[self.ITEM_SEQ], *self._times(interaction))[trained]
+        loss = ops.linear_cross_entropy(encoded, self.item_embedding.weight, target[trained])
+        if not torch.distributed.is_initialized():
+            return loss
+        # processes average their gradients, but they hold unequal numbers of targets
+        here = torch.tensor(float(len(encoded)), device=loss.device)
+        mean = here.clone()
+        torch.distributed.all_reduce(mean)
+        return loss * (here * torch.distributed.get_world_size() / mean)
+
     def _encode(self, interaction) -> Tensor:
-        return self.encode(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        return self.encode(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], *self._times(interaction))
+
+    def _times(self, interaction) -> tuple[Tensor, ...]:
+        return (interaction[self.time_field],) if self.time_field else ()
+
+
+def gap_buckets(time_seq: Tensor) -> Tensor:
+    """Number the time since the previous item on a logarithmic scale: ``[B, L] -> [B, L]``, from 0 to ``GAP_BUCKETS - 1``.
+
+    The first item of a history, padding, and a history without times (all zero) get 0; no later time is read.
+
+    Args:
+        time_seq: ``[B, L]``, seconds, ascending; 0 for padding.
+    """
+    gaps = (time_seq[:, 1:] - time_seq[:, :-1]).clamp(min=0)
+    buckets = (gaps + 1).log2().floor().long() + 1
+    known = (time_seq[:, 1:] != 0) & (time_seq[:, :-1] != 0)
+    buckets = torch.where(known, buckets.clamp(max=GAP_BUCKETS - 1), 0)
+    return torch.cat([torch.zeros_like(buckets[:, :1]), buckets], dim=1)
 
 
 def mamba_settings(config) -> dict:
-    """The arguments of :class:`~recbole_echomamba.layers.Mamba` that a configuration sets."""
+    """Return the arguments of :class:`~recbole_echomamba.layers.Mamba` that a configuration sets."""
     return {key: config[key] for key in ("d_state", "d_conv", "expand")}
+
+
+def _choice(config, key: str, choices: tuple[str, ...]) -> str:
+    if config[key] not in choices:
+        raise UserError(f"{key} is {config[key]!r}; choose {' or '.join(choices)}")
+    return config[key]

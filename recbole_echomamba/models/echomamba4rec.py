@@ -14,9 +14,16 @@ Glossary: ``B`` histories, ``L`` slots of a history (right-padded with item 0), 
 
 The authors' code differs from the paper in two points that are kept here: padding is not masked, so it enters the filter and
 the backward branch; and their multi-query attention block is built but never called, so it is left out.
+
+``causal: True`` is a variant in which no position reads a later item, so that it can be trained on all positions at once
+(``train_positions: all``). The filter convolves each slot with the slots before it, by the same kernel ``irfft(W)``: at the last
+item of a history the circular filter does just that. ``Mamba_b`` reads every item alone, as it does at the last item of a
+history that fills its slots. Parameters and their names are the same, so weights can be exchanged.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,28 +31,34 @@ from torch import Tensor, nn
 from recbole_echomamba import ops
 from recbole_echomamba.layers import DropoutNorm, Mamba, at_position
 from recbole_echomamba.models.base import StateSpaceRecommender, mamba_settings
+from recbole_echomamba.system.errors import UserError
 
 
 class SpectralFilter(nn.Module):
     """Filter every channel in the frequency domain: ``LN(Dropout(irfft(rfft(h) * W)) + h)`` (section 3.2).
 
-    The filter is a circular convolution over all ``L`` slots, as in FMLP-Rec (arXiv 2202.13556).
+    The filter is a circular convolution over all ``L`` slots, as in FMLP-Rec (arXiv 2202.13556), or a causal one.
 
     Args:
         d_model: width ``d``.
         length: number of slots ``L``.
         dropout: probability.
+        causal: convolve each slot with those before it only.
     """
 
-    def __init__(self, d_model: int, length: int, dropout: float = 0.0):
+    def __init__(self, d_model: int, length: int, dropout: float = 0.0, causal: bool = False):
         super().__init__()
         self.length = length
+        self.causal = causal
         # the last axis holds the real and the imaginary part
         self.weight = nn.Parameter(0.02 * torch.randn(length // 2 + 1, d_model, 2))
         self.norm = DropoutNorm(d_model, dropout)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """``[B, L, d] -> [B, L, d]``. Raises ValueError when ``L`` is not ``length``."""
+        """``[B, L, d] -> [B, L, d]``. Raises ValueError when ``L`` is not ``length``; a causal filter takes fewer slots too."""
+        if self.causal and hidden_states.shape[1] <= self.length:
+            filtered = ops.causal_spectral_filter(hidden_states, self.weight, self.length)
+            return self.norm(filtered, hidden_states)
         if hidden_states.shape[1] != self.length:
             raise ValueError(f"the filter is built for {self.length} slots, the input has {hidden_states.shape[1]}")
         return self.norm(ops.spectral_filter(hidden_states, self.weight), hidden_states)
@@ -57,20 +70,28 @@ class BidirectionalMamba(nn.Module):
     Args:
         d_model: width ``d``.
         dropout: probability.
+        causal: let ``Mamba_b`` read every token alone instead of all later ones.
         mamba: arguments of :class:`~recbole_echomamba.layers.Mamba`.
     """
 
-    def __init__(self, d_model: int, dropout: float = 0.0, **mamba):
+    def __init__(self, d_model: int, dropout: float = 0.0, causal: bool = False, **mamba):
         super().__init__()
+        self.causal = causal
         self.forward_mamba = Mamba(d_model, **mamba)
         self.backward_mamba = Mamba(d_model, **mamba)
         self.forward_norm = DropoutNorm(d_model, dropout, eps=1e-5)
         self.backward_norm = DropoutNorm(d_model, dropout, eps=1e-5)
+        if causal:
+            # a token read alone comes from a zero state, which does not decay
+            self.backward_mamba.A_log.requires_grad_(False)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """``[B, L, d] -> [B, L, d]``."""
         ahead = self.forward_mamba(hidden_states)
-        behind = self.backward_mamba(hidden_states, reverse=True)
+        if self.causal:
+            behind = self.backward_mamba.forward_alone(hidden_states)
+        else:
+            behind = self.backward_mamba(hidden_states, reverse=True)
         return self._add_branches(ahead, behind, hidden_states)
 
     def forward_at(self, hidden_states: Tensor, position: Tensor) -> Tensor:
@@ -78,10 +99,13 @@ class BidirectionalMamba(nn.Module):
 
         The forward branch reads slots ``0..T`` and the backward one ``T..L-1``: ``L + 1`` steps instead of ``2 L``.
         """
-        at, [ahead, behind] = ops.walks_from(hidden_states, position, (False, True))
-        return self._add_branches(
-            self.forward_mamba.forward_along(*ahead, at), self.backward_mamba.forward_along(*behind, at), at
-        )
+        if self.causal:
+            at, [(tokens, walk)] = ops.walks_from(hidden_states, position, (False,))
+            behind = self.backward_mamba.forward_alone(at)
+        else:
+            at, [(tokens, walk), (later_tokens, later_walk)] = ops.walks_from(hidden_states, position, (False, True))
+            behind = self.backward_mamba.forward_along(later_tokens, later_walk, at)
+        return self._add_branches(self.forward_mamba.forward_along(tokens, walk, at), behind, at)
 
     def _add_branches(self, ahead: Tensor, behind: Tensor, residual: Tensor) -> Tensor:
         return self.forward_norm(ahead, residual) + self.backward_norm(behind, residual)
@@ -117,13 +141,14 @@ class EchoMambaBlock(nn.Module):
         length: number of slots ``L``.
         pairs: number of bidirectional pairs.
         dropout: probability.
+        causal: let no position read a later one.
         mamba: arguments of :class:`~recbole_echomamba.layers.Mamba`.
     """
 
-    def __init__(self, d_model: int, length: int, pairs: int, dropout: float, **mamba):
+    def __init__(self, d_model: int, length: int, pairs: int, dropout: float, causal: bool = False, **mamba):
         super().__init__()
-        self.filter = SpectralFilter(d_model, length, dropout)
-        self.pairs = nn.ModuleList(BidirectionalMamba(d_model, dropout, **mamba) for _ in range(pairs))
+        self.filter = SpectralFilter(d_model, length, dropout, causal)
+        self.pairs = nn.ModuleList(BidirectionalMamba(d_model, dropout, causal, **mamba) for _ in range(pairs))
         self.glu = GatedLinearUnit(d_model, dropout)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
@@ -138,32 +163,55 @@ class EchoMambaBlock(nn.Module):
         hidden_states = self.filter(hidden_states)
         for pair in self.pairs[:-1]:
             hidden_states = pair(hidden_states)
-        return self.glu(self.pairs[-1].forward_at(hidden_states, position))
+        last = cast(BidirectionalMamba, self.pairs[-1])
+        return self.glu(last.forward_at(hidden_states, position))
 
 
 class EchoMamba4Rec(StateSpaceRecommender):
     """Bidirectional Mamba with a learnable spectral filter and gated linear units.
 
-    With ``num_layers: N`` there are ``N`` blocks of ``N`` pairs each, as the authors nest them.
+    Settings besides those of :class:`.StateSpaceRecommender`: ``num_layers`` blocks, ``pairs_per_block`` (by default as many as
+    there are blocks, as the authors nest them), ``causal``.
     """
 
     def __init__(self, config, dataset):
+        self.causal = config["causal"]
         super().__init__(config, dataset)
         layers = config["num_layers"]
         self.blocks = nn.ModuleList(
             EchoMambaBlock(
-                config["hidden_size"], self.max_seq_length, layers, config["dropout_prob"], **mamba_settings(config)
+                config["hidden_size"],
+                self.max_seq_length,
+                config["pairs_per_block"] or layers,
+                config["dropout_prob"],
+                self.causal,
+                **mamba_settings(config),
             )
             for _ in range(layers)
         )
         self.reset_parameters()
 
-    def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """Encode histories: ``item_seq [B, L]``, ``item_seq_len [B]`` to ``[B, d]``."""
+    def encode(self, item_seq: Tensor, item_seq_len: Tensor, time_seq: Tensor | None = None) -> Tensor:
+        """Encode histories: ``[B, L], [B] -> [B, d]``."""
         position = item_seq_len - 1
-        hidden_states = self.embed(item_seq)
+        hidden_states = self.embed(item_seq, time_seq)
         for block in self.blocks[:-1]:
             hidden_states = block(hidden_states)
         if self.shortcut:
-            return self.blocks[-1].forward_at(hidden_states, position)
+            return cast(EchoMambaBlock, self.blocks[-1]).forward_at(hidden_states, position)
         return at_position(self.blocks[-1](hidden_states), position)
+
+    def encode_all(self, item_seq: Tensor, time_seq: Tensor | None = None) -> Tensor:
+        """Encode the history up to every position: ``[B, L] -> [B, L, d]``; only with ``causal``."""
+        hidden_states = self.embed(item_seq, time_seq)
+        for block in self.blocks:
+            hidden_states = block(hidden_states)
+        return hidden_states
+
+    def _check_all_positions(self) -> None:
+        super()._check_all_positions()
+        if not self.causal:
+            raise UserError(
+                "train_positions: all would show EchoMamba4Rec the answers: its circular filter and backward branch read later "
+                "items; set causal: True for the variant that does not"
+            )

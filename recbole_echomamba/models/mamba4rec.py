@@ -1,10 +1,18 @@
-"""Mamba4Rec: Liu et al., arXiv 2403.03900; the baseline, computed as in its authors' code.
+"""Mamba4Rec, the whole architecture: Liu et al., arXiv 2403.03900, as the authors' code computes it.
 
-``item_seq`` -> embedding -> ``num_layers`` of (Mamba, feed-forward) -> the hidden state at ``item_seq_len - 1``. A single
-layer has no residual connection around Mamba; several have.
+    h = LN(Dropout(Embedding(item_seq)))                            StateSpaceRecommender.embed
+    num_layers times:                                               Mamba4RecLayer
+        h = LN(Dropout(Mamba(h)) [+ h])                             the residual only when num_layers > 1
+        h = LN(Dropout(w_2(Dropout(GELU(w_1(h))))) + h)             FeedForward
+    scores = h[item_seq_len - 1] . Embedding                        StateSpaceRecommender.score
+
+Glossary: ``B`` histories, ``L`` slots of a history (right-padded with item 0), ``d`` hidden size. Every part is causal: no
+position reads a later item.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +23,12 @@ from recbole_echomamba.models.base import StateSpaceRecommender, mamba_settings
 
 
 class FeedForward(nn.Module):
-    """``LN(Dropout(w_2(Dropout(GELU(w_1(h))))) + h)``, four times as wide inside: ``[..., d] -> [..., d]``."""
+    """Compute ``LN(Dropout(w_2(Dropout(GELU(w_1(h))))) + h)``, four times as wide inside.
+
+    Args:
+        d_model: width ``d``.
+        dropout: probability.
+    """
 
     def __init__(self, d_model: int, dropout: float):
         super().__init__()
@@ -31,7 +44,14 @@ class FeedForward(nn.Module):
 
 
 class Mamba4RecLayer(nn.Module):
-    """Mamba, dropout, optional residual, LayerNorm, feed-forward: ``[B, L, d] -> [B, L, d]``."""
+    """One layer: Mamba, dropout, optional residual connection, LayerNorm, feed-forward network.
+
+    Args:
+        d_model: width ``d``.
+        dropout: probability.
+        residual: whether the input is added to Mamba's output.
+        mamba: arguments of :class:`~recbole_echomamba.layers.Mamba`.
+    """
 
     def __init__(self, d_model: int, dropout: float, residual: bool, **mamba):
         super().__init__()
@@ -41,16 +61,16 @@ class Mamba4RecLayer(nn.Module):
         self.feed_forward = FeedForward(d_model, dropout)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Every position, ``[B, L, d] -> [B, L, d]``."""
-        return self._close(self.mamba(hidden_states), hidden_states)
+        """Compute every position: ``[B, L, d] -> [B, L, d]``."""
+        return self._after_mamba(self.mamba(hidden_states), hidden_states)
 
     def forward_at(self, hidden_states: Tensor, position: Tensor) -> Tensor:
-        """One position of each row, ``[B, L, d], [B] -> [B, d]``."""
+        """Compute one position of each row: ``[B, L, d], [B] -> [B, d]``."""
         at, [(tokens, walk)] = ops.walks_from(hidden_states, position, (False,))
-        return self._close(self.mamba.forward_along(tokens, walk, at), at)
+        return self._after_mamba(self.mamba.forward_along(tokens, walk, at), at)
 
-    def _close(self, scanned: Tensor, hidden_states: Tensor) -> Tensor:
-        return self.feed_forward(self.norm(scanned, hidden_states if self.residual else None))
+    def _after_mamba(self, mixed: Tensor, hidden_states: Tensor) -> Tensor:
+        return self.feed_forward(self.norm(mixed, hidden_states if self.residual else None))
 
 
 class Mamba4Rec(StateSpaceRecommender):
@@ -65,12 +85,19 @@ class Mamba4Rec(StateSpaceRecommender):
         )
         self.reset_parameters()
 
-    def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """``[B, L], [B] -> [B, d]``."""
+    def encode(self, item_seq: Tensor, item_seq_len: Tensor, time_seq: Tensor | None = None) -> Tensor:
+        """Encode histories: ``[B, L], [B] -> [B, d]``."""
         position = item_seq_len - 1
-        hidden_states = self.embed(item_seq)
+        hidden_states = self.embed(item_seq, time_seq)
         for layer in self.layers[:-1]:
             hidden_states = layer(hidden_states)
         if self.shortcut:
-            return self.layers[-1].forward_at(hidden_states, position)
+            return cast(Mamba4RecLayer, self.layers[-1]).forward_at(hidden_states, position)
         return at_position(self.layers[-1](hidden_states), position)
+
+    def encode_all(self, item_seq: Tensor, time_seq: Tensor | None = None) -> Tensor:
+        """Encode the history up to every position: ``[B, L] -> [B, L, d]``."""
+        hidden_states = self.embed(item_seq, time_seq)
+        for layer in self.layers:
+            hidden_states = layer(hidden_states)
+        return hidden_states

@@ -1,39 +1,68 @@
-"""Cross-entropy of a linear layer's outputs without keeping them: logits over two million items need 17 GB at once."""
+"""Cross-entropy over the outputs of a linear layer without holding them: logits over two million items would take 17 GB.
+
+Rows are taken a block at a time. The forward pass already computes the gradients of a block while its logits are in the cache, so
+the backward pass only scales them and no logits are computed twice.
+"""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
-LOGITS_BYTES = 2**28
-"""Logits ``[rows, n]`` held at a time; smaller ones are computed in one piece."""
+BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**28}
+"""Bytes of one block of logits ``[rows, n]``: about a core's cache on a CPU; on a GPU, enough to keep it busy."""
+
+MIN_ROWS = 32
+"""Fewer rows than this make matrix products slow, however many classes there are."""
 
 
 def linear_cross_entropy(encoded: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """Mean cross-entropy of ``encoded @ weight.T`` against ``target``, a scalar.
+    """Compute the mean cross-entropy of ``encoded @ weight.T`` against ``target``; a scalar.
 
     Args:
-        encoded: ``[B, d]``. weight: ``[n, d]``. target: ``[B]``, classes.
-
-    Where the logits are large they are computed for some rows at a time, with their gradients: by PyTorch's own function, which
-    appeared in 2.13, or in chunks that are recomputed in the backward pass.
+        encoded: ``[B, d]``.
+        weight: ``[n, d]``, one row per class.
+        target: ``[B]``, the class of each row.
     """
-    rows = max(1, LOGITS_BYTES // (4 * len(weight)))
-    if rows >= len(encoded):
-        return F.cross_entropy(encoded @ weight.T, target)
-    if hasattr(F, "linear_cross_entropy") and not torch.is_autocast_enabled(encoded.device.type):
-        options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=rows, chunking_method=None)
-        return F.linear_cross_entropy(encoded, weight, target, options=options)
-    return in_chunks(encoded, weight, target, rows)
+    if torch.is_autocast_enabled(encoded.device.type):
+        encoded = encoded.to(torch.get_autocast_dtype(encoded.device.type))
+    rows = BLOCK_BYTES.get(encoded.device.type, 2**28) // (4 * len(weight))
+    return _LinearCrossEntropy.apply(encoded, weight, target, max(MIN_ROWS, rows))
 
 
-def in_chunks(encoded: Tensor, weight: Tensor, target: Tensor, rows: int) -> Tensor:
-    """:func:`linear_cross_entropy`, ``rows`` at a time."""
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, encoded, weight, target, rows):
+        with_gradients = any(ctx.needs_input_grad[:2])
+        # half precision (autocast) keeps its products, while the softmax and all sums are float32
+        wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
+        narrow_weight = weight.to(encoded.dtype)
+        total = torch.zeros((), dtype=torch.float64, device=encoded.device)
+        dencoded = torch.empty_like(encoded, memory_format=torch.contiguous_format)
+        dweight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+        for start in range(0, len(encoded), rows):
+            part, classes = encoded[start : start + rows], target[start : start + rows, None]
+            logits = (part @ narrow_weight.T).to(wide)
+            largest = logits.amax(1, keepdim=True)
+            at_target = logits.gather(1, classes)
+            exponentials = logits.sub_(largest).exp_()
+            normalizer = exponentials.sum(1, keepdim=True)
+            total += (normalizer.log() + largest - at_target).sum()
+            if not with_gradients:
+                continue
+            # the gradient of the logits: softmax minus the one-hot target
+            gradient = exponentials.div_(normalizer)
+            gradient.scatter_add_(1, classes, gradient.new_full((1, 1), -1.0).expand_as(classes))
+            gradient = gradient.to(encoded.dtype)
+            torch.mm(gradient, narrow_weight, out=dencoded[start : start + rows])
+            dweight += gradient.T @ part
+        ctx.save_for_backward(dencoded, dweight)
+        return (total / len(encoded)).to(wide)
 
-    def summed(encoded, target):
-        return F.cross_entropy(encoded @ weight.T, target, reduction="sum")
-
-    parts = zip(encoded.split(rows), target.split(rows), strict=True)
-    return sum(checkpoint(summed, *part, use_reentrant=False) for part in parts) / len(target)
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dloss):
+        dencoded, dweight = ctx.saved_tensors
+        scale = dloss / len(dencoded)
+        return dencoded * scale.to(dencoded.dtype), dweight * scale.to(dweight.dtype), None, None

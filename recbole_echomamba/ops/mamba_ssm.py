@@ -6,7 +6,7 @@ Both want ``[B, D, L]`` and know one direction, so the tensors are transposed an
 from __future__ import annotations
 
 import torch
-from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+from mamba_ssm.ops.selective_scan_interface import selective_scan_fn  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from recbole_echomamba.ops import reference
@@ -14,7 +14,7 @@ from recbole_echomamba.ops.reference import dropout_norm, step_sizes, walks_from
 from recbole_echomamba.ops.walk import Walk
 
 try:
-    from causal_conv1d import causal_conv1d_fn
+    from causal_conv1d import causal_conv1d_fn  # pyright: ignore[reportMissingImports]
 except ImportError:
     causal_conv1d_fn = None
 

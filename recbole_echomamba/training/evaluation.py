@@ -1,4 +1,8 @@
-"""Collect what RecBole's metrics need, and the rank of every target."""
+"""Collect what RecBole's metrics need, and the rank of every target under both protocols of the field.
+
+RecBole ranks all items, those of the history too; most other code takes the items of the history out of the ranking. The
+figures of one model differ by a quarter, and papers rarely say which they report, so both are computed in one pass.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import torch
 from recbole.evaluator import Collector
 from recbole.evaluator.collector import DataStruct
 
+from recbole_echomamba.config.checks import as_list
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.ranks import is_distributed
 
@@ -18,7 +23,8 @@ class RankCollector(Collector):
     """Extend RecBole's collector by the rank of each target among all items.
 
     RecBole ranks with ``topk``, which orders ties arbitrarily, so a model whose scores are all equal may look good. The ranks
-    collected here count every tie against the model.
+    collected here count every tie against the model. ``rank`` is among all items, ``rank_unseen`` among those that the user has
+    not met before the target.
 
     Attributes:
         tied: the number of targets whose score another item shares.
@@ -30,7 +36,8 @@ class RankCollector(Collector):
 
     def start(self) -> None:
         """Discard the ranks of the last evaluation."""
-        self._columns: dict[str, list[torch.Tensor]] = {"user": [], "item": [], "rank": [], "history": []}
+        columns = ("user", "item", "rank", "rank_unseen", "history")
+        self._columns: dict[str, list[torch.Tensor]] = {name: [] for name in columns}
         self.tied = 0
 
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
@@ -60,6 +67,9 @@ class RankCollector(Collector):
         users = interaction[self.config["USER_ID_FIELD"]].to(device)
         lengths = interaction[self.config["ITEM_LIST_LENGTH_FIELD"]].to(device)
         batch = {"user": users[rows], "item": items, "rank": rank, "history": lengths[rows]}
+        seen = getattr(interaction, "seen", None)
+        if seen is not None and torch.equal(rows.cpu(), torch.arange(len(interaction))):
+            batch["rank_unseen"] = rank - _count_seen_above(scores, target_score, items, seen)
         for name, column in batch.items():
             self._columns[name].append(column.cpu())
 
@@ -79,12 +89,26 @@ class RankCollector(Collector):
         """Return the ranks of the last evaluation.
 
         Returns:
-            ``user`` and ``item`` (internal ids), ``rank`` (1 is best) and ``history`` (items shown), each ``[targets]``.
+            ``user`` and ``item`` (internal ids), ``rank`` and ``rank_unseen`` (1 is best; the second is empty for data that
+            RecBole's own dataset class holds) and ``history`` (items shown), each ``[targets]``.
         """
         return {
             name: torch.cat(batches).numpy() if batches else np.zeros(0, np.int64)
             for name, batches in self._columns.items()
         }
+
+    def result_unseen(self) -> dict[str, float]:
+        """Return the metrics of the last evaluation with the items of each history taken out of the ranking.
+
+        Only metrics that follow from the rank of a single target: hit, recall, precision, NDCG, MRR and MAP. Empty where
+        ``rank_unseen`` is.
+        """
+        ranks = self.ranks()["rank_unseen"]
+        if not len(ranks):
+            return {}
+        decimals = self.config["metric_decimal_place"]
+        found = metrics_of_ranks(ranks, as_list(self.config["metrics"]), as_list(self.config["topk"]))
+        return {name: round(value, decimals) for name, value in found.items()}
 
     def _gather_users(self, struct: DataStruct) -> None:
         """Replace the rows of this process, in ``struct`` and in the ranks, by those of all processes."""
@@ -93,6 +117,34 @@ class RankCollector(Collector):
             struct.set(key, torch.cat(tensors))
         columns = _gather({name: torch.cat(batches) for name, batches in self._columns.items() if batches})
         self._columns = {name: columns.get(name, []) for name in self._columns}
+
+
+GAINS = {
+    "hit": lambda rank, k: np.ones_like(rank, dtype=float),
+    "recall": lambda rank, k: np.ones_like(rank, dtype=float),
+    "precision": lambda rank, k: np.full_like(rank, 1 / k, dtype=float),
+    "ndcg": lambda rank, k: 1 / np.log2(rank + 1),
+    "mrr": lambda rank, k: 1 / rank,
+    "map": lambda rank, k: 1 / rank,
+}
+"""What a single target at a rank up to ``k`` adds to a metric, as RecBole defines it."""
+
+
+def metrics_of_ranks(ranks: np.ndarray, metrics: list[str], topk: list[int]) -> dict[str, float]:
+    """Compute metrics from the rank of one target per user: ``name@k`` to the mean over ``ranks [targets]``."""
+    found = {}
+    for name in map(str.lower, metrics):
+        for k in topk:
+            if name in GAINS:
+                found[f"{name}@{k}"] = float(np.where(ranks <= k, GAINS[name](ranks, k), 0.0).mean())
+    return found
+
+
+def _count_seen_above(scores: torch.Tensor, target_score: torch.Tensor, items: torch.Tensor, seen) -> torch.Tensor:
+    """Count the items of each history, the target itself left out, that score at least as high as the target: ``[B]``."""
+    rows, seen_items = (part.to(scores.device) for part in seen)
+    above = (scores[rows, seen_items] >= target_score[rows, 0]) & (seen_items != items[rows])
+    return torch.bincount(rows[above], minlength=len(scores))
 
 
 def _gather(own: dict[str, torch.Tensor]) -> dict[str, list[torch.Tensor]]:

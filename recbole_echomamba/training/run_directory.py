@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from recbole_echomamba.config.config import NOT_IN_HASH, Config
+from recbole_echomamba.config.config import Config, hashed_settings
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import write_text
 from recbole_echomamba.training.checkpoint import load_state
@@ -140,13 +140,13 @@ def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> P
     Returns:
         The run directory, or ``None``.
     """
-    wanted = _hashed_settings(plain_settings(config))
+    wanted = hashed_settings(plain_settings(config))
     for directory in sorted(folder.glob(f"{config['model']}-{config['dataset']}-*"), reverse=True):
         if (directory / RESULT_FILE).exists():
             continue
         with contextlib.suppress(UserError):
             settings = read_settings(directory)
-            if settings.get("seed") != seed or _hashed_settings(settings) != wanted:
+            if settings.get("seed") != seed or hashed_settings(settings) != wanted:
                 continue
             state = load_state(directory / STATE_FILE, "cpu")
             if isinstance(state, dict) and state.get("data_hash") == data_hash:
@@ -183,11 +183,6 @@ def reuse_or_resume(
     else:
         run(**new_run)
     return find_finished(folder)[key]
-
-
-def _hashed_settings(settings: dict) -> dict:
-    """Return the settings that decide the result, without the seed."""
-    return {key: value for key, value in settings.items() if key not in NOT_IN_HASH}
 
 
 def _plain(value):

@@ -21,6 +21,7 @@ from recbole_echomamba.system.signals import Interrupted, deferred_signals
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.evaluation import RankCollector
 from recbole_echomamba.training.run_directory import STATE_FILE, WEIGHTS_FILE, lock_run_directory, new_run_directory
+from recbole_echomamba.training.schedule import restore_schedule, schedule_learning_rate
 
 STATE_KEYS = {
     "data_hash",
@@ -61,6 +62,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         run_directory: where the run is saved; created at the start of training, ``None`` before.
         history: one entry per epoch: ``epoch, train_loss, seconds`` and, if it was validated, ``valid_score, valid_result``.
         users_per_second: the speed of the last evaluation.
+        result_unseen: the metrics of the last evaluation with the items of each history taken out of the ranking.
     """
 
     def __init__(self, config, model):
@@ -74,6 +76,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         self.run_directory: Path | None = None
         self.history: list[dict] = []
         self.users_per_second = 0.0
+        self.result_unseen: dict[str, float] = {}
         self._resumed_state: dict | None = None
         self._lock: FileLock | None = None
 
@@ -86,6 +89,13 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         sign = 1 if self.valid_metric_bigger else -1
         # Of equal scores RecBole keeps the last
         return max(scored, key=lambda entry: (sign * entry["valid_score"], entry["epoch"]))["epoch"]
+
+    @property
+    def best_valid_result_unseen(self) -> dict[str, float]:
+        """The validation metrics of the best epoch with the items of each history taken out of the ranking."""
+        return next(
+            (entry.get("valid_result_unseen", {}) for entry in self.history if entry["epoch"] == self.best_epoch), {}
+        )
 
     @functools.cached_property
     def data_hash(self) -> str:
@@ -118,12 +128,15 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
             UserError: the training loss is NaN, or the run directory is in use by another process.
         """
         self._data_generator = train_data.generator
+        self._scheduler = schedule_learning_rate(self.config, self.optimizer, self.epochs * len(train_data))
         if saved and is_main_process(self.config) and self.run_directory is None:
             self._lock_run_directory(new_run_directory(self.config))
             write_vocabulary(self.run_directory, train_data.dataset, self.data_hash)
         if self._resumed_state:
             train_data.generator.set_state(self._resumed_state["data_order"].cpu())
             checkpoint.restore_random_states(self._resumed_state["random"])
+            if self._scheduler:
+                restore_schedule(self._scheduler, self._resumed_state["scheduler"])
         if self.finished:
             return self.best_valid_score, self.best_valid_result
         self._saved = saved
@@ -189,6 +202,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         started = time.perf_counter()
         result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
         self.users_per_second = eval_data.sample_size / (time.perf_counter() - started)
+        self.result_unseen = self.eval_collector.result_unseen()
         if self.eval_collector.tied:
             self.logger.warning(
                 "%d of %d targets share their score with another item: RecBole's metrics order such ties arbitrarily, "
@@ -235,6 +249,8 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
     def _valid_epoch(self, valid_data, show_progress=False):
         score, result = super()._valid_epoch(valid_data, show_progress)
         self.history[-1].update(valid_score=float(score), valid_result=_plain_metrics(result))
+        if self.result_unseen:
+            self.history[-1]["valid_result_unseen"] = self.result_unseen
         return score, result
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
@@ -253,6 +269,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
             "epoch": self.history[-1]["epoch"] if self.history else -1,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scheduler": self._scheduler.state_dict() if self._scheduler else None,
             "cur_step": self.cur_step,
             "best_valid_score": float(self.best_valid_score),
             "best_valid_result": _plain_metrics(self.best_valid_result or {}),

@@ -86,7 +86,7 @@ def test_the_folder_holds_the_report_its_tables_and_its_plots(finished):
 
 def test_the_latex_tables_have_the_same_rows_escaped(finished):
     text = (finished / "report.tex").read_text()
-    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 3
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 5
     assert "Mamba4Rec (wide) & " in text
     assert "±" not in text
 

@@ -45,6 +45,14 @@ def test_mamba_is_causal():
     assert not torch.allclose(after[:, 6:], before[:, 6:])
 
 
+def test_mamba_on_tokens_alone_is_mamba_on_sequences_of_one():
+    torch.manual_seed(0)
+    layer = Mamba(8, d_state=4).double()
+    hidden_states = torch.randn(3, 5, 8, dtype=torch.float64)
+    expected = layer(hidden_states.view(15, 1, 8)).view(3, 5, 8)
+    torch.testing.assert_close(layer.forward_alone(hidden_states), expected, rtol=1e-12, atol=1e-14)
+
+
 def test_mamba_has_the_parameters_of_mamba_ssm():
     names = {
         "A_log": (128, 32),

@@ -127,7 +127,7 @@ def dropout_norm_backward(
         if p > 0:
             base = np.int32(row * width)
             for d in range(width):
-                dx[row, d] = total[d] * scale if _uniform(np.int32(base + d), seed) >= p else 0
+                dx[row, d] = total[d] * scale if _uniform(np.int32(base + d), seed) >= p else 0  # pyright: ignore[reportCallIssue]
         else:
             for d in range(width):
                 dx[row, d] = total[d]
@@ -139,7 +139,7 @@ def _add_dropped(row, seed, p, scale, x, residual, total):
     if p > 0:
         base = np.int32(row * width)
         for d in range(width):
-            total[d] = x[row, d] * scale if _uniform(np.int32(base + d), seed) >= p else 0
+            total[d] = x[row, d] * scale if _uniform(np.int32(base + d), seed) >= p else 0  # pyright: ignore[reportCallIssue]
     else:
         for d in range(width):
             total[d] = x[row, d]

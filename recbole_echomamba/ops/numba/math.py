@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding
 import numba
@@ -17,11 +18,13 @@ from numba.extending import intrinsic, overload
 
 LOG2E, LN2 = 1.4426950408889634, 0.6931471805599453
 
-if numba.config.CPU_FEATURES is None:
+# Numba makes the attributes of its configuration at run time
+numba_config: Any = numba.config  # pyright: ignore[reportPrivateImportUsage]
+if numba_config.CPU_FEATURES is None:
     # LLVM avoids 512-bit registers on CPUs that slow down for them; these loops run twice as fast with them all the same
     features = llvmlite.binding.get_host_cpu_features()
     if features.get("avx512f"):
-        numba.config.CPU_FEATURES = features.flatten() + ",-prefer-256-bit"
+        numba_config.CPU_FEATURES = features.flatten() + ",-prefer-256-bit"
 
 EXACT = {"contract"}
 FAST = {"contract", "reassoc", "nsz"}
@@ -81,7 +84,8 @@ def _exp2_float32(x):
     shifted = x + _MAGIC
     f = x - (shifted - _MAGIC)
     p = (((((_C6 * f + _C5) * f + _C4) * f + _C3) * f + _C2) * f + _C1) * f + np.float32(1.0)
-    power = _float_of(_add_bits(_bits_of(p), _shift_to_exponent(_bits_of(shifted))))
+    # Numba itself passes the first argument of an intrinsic
+    power = _float_of(_add_bits(_bits_of(p), _shift_to_exponent(_bits_of(shifted))))  # pyright: ignore[reportCallIssue]
     return np.float32(0.0) if x < _LOW else power  # NaN passes the comparison and stays NaN
 
 
@@ -113,7 +117,7 @@ def kernel(function):
     compiled = numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")(function)
     # Numba's cache watches the kernel's own file only, but the functions of this file are compiled into it
     changed = Path(__file__).stat().st_mtime
-    for index in Path(compiled.stats.cache_path).glob(f"*.{function.__qualname__}-*.nbi"):
+    for index in Path(str(compiled.stats.cache_path)).glob(f"*.{function.__qualname__}-*.nbi"):
         with contextlib.suppress(OSError):  # another process may have been first
             if index.stat().st_mtime < changed:
                 index.unlink()

@@ -1,7 +1,7 @@
 """The selective scan over all positions: Numba kernels, autograd function and entry.
 
-Rows, walks and ``A2`` are those of :mod:`.scan_at`. Nothing of size ``B * L * D * N`` is kept: the backward pass computes the
-states again.
+Rows, walks and ``A2`` are those of :mod:`.scan_at`. Nothing of size ``B * L * D * N`` is kept: the forward pass keeps one state
+in ``CHUNK``, from which the backward pass computes the others again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recbole_echomamba.ops.numba.threads import (
 from recbole_echomamba.ops.walk import Walk
 
 CHUNK = 16
-"""Steps whose states are held at once in the backward pass."""
+"""Steps from one kept state to the next, and states held at once in the backward pass."""
 
 
 def selective_scan(
@@ -39,36 +39,44 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, delta, A, B, C, D, walk):
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        arrays = as_arrays(x, delta, (A * LOG2E).T, B, C, D, y)
-        in_ranges(scan_forward, len(walk.start), *walk.towards_position(), *arrays)
+        rows, channels, states = len(walk.start), *A.shape
+        chunks = -(-int(walk.count.max(initial=0)) // CHUNK) if any(ctx.needs_input_grad) else 0
+        kept = x.new_empty(rows, chunks, states, channels)
+        arrays = as_arrays(x, delta, (A * LOG2E).T, B, C, D, y, kept)
+        in_ranges(scan_forward, rows, *walk.towards_position(), *arrays)
         ctx.walk = walk
-        ctx.save_for_backward(x, delta, A, B, C, D)
+        ctx.save_for_backward(x, delta, A, B, C, D, kept)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy):
-        x, delta, A, B, C, D = ctx.saved_tensors
+        x, delta, A, B, C, D, kept = ctx.saved_tensors
         walk = ctx.walk
         rows = len(walk.start)
         dx, ddelta, dB = (walk.empty_gradient(tensor) for tensor in (x, delta, B))
         dC = torch.empty_like(C, memory_format=torch.contiguous_format)
         partial_sums = partial_sums_like(rows, A.T, D)
-        arrays = as_arrays(x, delta, (A * LOG2E).T, B, C, D, dy, dx, ddelta, dB, dC)
+        arrays = as_arrays(x, delta, (A * LOG2E).T, B, C, D, kept, dy, dx, ddelta, dB, dC)
         in_ranges(scan_backward, rows, *walk.towards_position(), *arrays, partial_sums=partial_sums, work=walk.count)
         dA, dD = add_up(partial_sums, A.dtype)
         return dx, ddelta, dA.T, dB, dC, dD, None
 
 
 @kernel
-def scan_forward(first, last, start, count, step, x, delta, A2, B, C, D, y):
-    """Forward of the scan at every token of each walk, in walking order; ``y`` is like ``x``."""
+def scan_forward(first, last, start, count, step, x, delta, A2, B, C, D, y, kept):
+    """Forward of the scan at every token of each walk, in walking order; ``y`` is like ``x``.
+
+    ``kept [rows, chunks, N, D]`` gets the state before every ``CHUNK``-th step; nothing when it has no chunks.
+    """
     states, channels = A2.shape
     h, out = np.empty_like(A2), np.empty_like(x[0])
     for row in range(first, last):
         h[:] = 0
         for k in range(count[row]):
             t = start[row] + k * step[row]
+            if k % CHUNK == 0 and kept.shape[1]:
+                kept[row, k // CHUNK] = h
             for d in range(channels):
                 out[d] = D[d] * x[t, d]
             for n in range(states):
@@ -81,43 +89,36 @@ def scan_forward(first, last, start, count, step, x, delta, A2, B, C, D, y):
 
 
 @kernel
-def scan_backward(first, last, start, count, step, x, delta, A2, B, C, D, dy, dx, ddelta, dB, dC, dA, dD):
-    """Gradients of :func:`scan`. The states are recomputed: one in ``CHUNK`` over the row, then all inside a chunk."""
+def scan_backward(first, last, start, count, step, x, delta, A2, B, C, D, kept, dy, dx, ddelta, dB, dC, dA, dD):
+    """Gradients of :func:`scan_forward`, chunk by chunk from the last; the states inside a chunk are computed again.
+
+    ``dA [N, D]`` and ``dD [D]`` (float64) are this range's partial sums.
+    """
     states, channels = A2.shape
     zero = x.dtype.type(0)
     du, slope = np.empty_like(x[0]), np.empty_like(x[0])
-    dh, dA_row, h = np.empty_like(A2), np.empty_like(A2), np.empty_like(A2)
-    longest = 0
-    for row in range(first, last):
-        longest = max(longest, count[row])
-    kept = np.empty(((longest + CHUNK - 1) // CHUNK, states, channels), A2.dtype)
+    dh, dA_row = np.empty_like(A2), np.empty_like(A2)
     inside = np.empty((CHUNK + 1, states, channels), A2.dtype)
+    decays = np.empty((CHUNK, states, channels), A2.dtype)
     for row in range(first, last):
-        h[:] = 0
         dh[:] = 0
         dA_row[:] = 0
-        for k in range(count[row]):
-            t = start[row] + k * step[row]
-            if k % CHUNK == 0:
-                kept[k // CHUNK] = h
-            for n in range(states):
-                b = B[t, n]
-                for d in range(channels):
-                    h[n, d] = exp2(A2[n, d] * delta[t, d]) * h[n, d] + b * delta[t, d] * x[t, d]
         for chunk in range((count[row] - 1) // CHUNK, -1, -1):
             begin = chunk * CHUNK
             end = min(begin + CHUNK, count[row])
-            inside[0] = kept[chunk]
+            inside[0] = kept[row, chunk]
             for k in range(begin, end):
                 t = start[row] + k * step[row]
-                before, after = inside[k - begin], inside[k - begin + 1]
+                before, after, decay = inside[k - begin], inside[k - begin + 1], decays[k - begin]
                 for n in range(states):
                     b = B[t, n]
                     for d in range(channels):
-                        after[n, d] = exp2(A2[n, d] * delta[t, d]) * before[n, d] + b * delta[t, d] * x[t, d]
+                        factor = exp2(A2[n, d] * delta[t, d])
+                        decay[n, d] = factor
+                        after[n, d] = factor * before[n, d] + b * delta[t, d] * x[t, d]
             for k in range(end - 1, begin - 1, -1):
                 t = start[row] + k * step[row]
-                before, after = inside[k - begin], inside[k - begin + 1]
+                before, after, decay = inside[k - begin], inside[k - begin + 1], decays[k - begin]
                 du[:] = 0
                 slope[:] = 0
                 for n in range(states):
@@ -128,7 +129,7 @@ def scan_backward(first, last, start, count, step, x, delta, A2, B, C, D, dy, dx
                         dc += dy[t, d] * after[n, d]
                         db += grad * delta[t, d] * x[t, d]
                         du[d] += grad * b
-                        grad *= exp2(A2[n, d] * delta[t, d])
+                        grad *= decay[n, d]
                         dh[n, d] = grad
                         grad *= before[n, d]
                         slope[d] += grad * A2[n, d]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ def flatten_tokens(tokens: Tensor) -> Tensor:
     return tokens.reshape(-1, tokens.shape[-1])
 
 
-def apply_in_float(function, dtype: torch.dtype, *arguments):
+def apply_in_float(function, dtype: torch.dtype, *arguments) -> Any:
     """Apply an autograd function in float64 for float64 inputs and in float32 for all others; return ``dtype``.
 
     The kernels have no half precision, which autocast hands over.

@@ -8,8 +8,8 @@ come as one share per block.
 
 from __future__ import annotations
 
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports]
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 
 LN2 = tl.constexpr(0.6931471805599453)
 

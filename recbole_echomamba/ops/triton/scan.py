@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
-import triton
+import triton  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -67,7 +67,7 @@ class _ScanAt(torch.autograd.Function):
         block = min(64, triton.next_power_of_2(channels))
         kernels.scan_at_finish[(batch, triton.cdiv(channels, block))](
             x, delta, D, dy, position, dinput, dpassed, dx, ddelta, length, channels,
-            REVERSE=ctx.reverse, K=16, BLOCK_D=block,
+            REVERSE=ctx.reverse, K=16, BLOCK_D=block,  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
         x_at = x[torch.arange(batch, device=x.device), position]
         dD = (dy.float() * x_at.float()).sum(0)
@@ -111,7 +111,7 @@ def _layout(batch: int, channels: int, states: int, steps: int):
     """The grid, and the sizes of a tile; powers of two, as Triton wants them."""
     block_n = triton.next_power_of_2(states)
     block_d = min(triton.next_power_of_2(channels), max(1, TILE // (steps * block_n)))
-    grid = batch, triton.cdiv(channels, block_d)
+    grid = batch, int(triton.cdiv(channels, block_d))
     return grid, {"K": steps, "BLOCK_D": block_d, "BLOCK_N": block_n, "num_warps": 8}
 
 
