@@ -17,6 +17,9 @@ from recbole_echomamba.system.errors import UserError
 INITIALIZER_RANGE = 0.02
 """Standard deviation of the weights at the start, as in the authors' code of both models."""
 
+ROWS_OF_SIMILAR_LENGTH = 64
+"""Histories that are encoded together when padding is left out: few enough to be alike, many enough for matrix products."""
+
 GAP_BUCKETS = 26
 """Rows of the embedding of time gaps: unknown, then ``floor(log2(1 + seconds))`` from 0 to 24 (half a year)."""
 
@@ -98,6 +101,11 @@ class StateSpaceRecommender(SequentialRecommender):
         """Encode the history up to every position, ``[B, L] -> [B, L, d]``; no position may see a later item."""
         raise NotImplementedError
 
+    @property
+    def ignores_padding(self) -> bool:
+        """Whether fewer slots of padding give the same result in less time; a model overrides it that knows."""
+        return False
+
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, time_seq: Tensor | None = None) -> Tensor:
         """Call :meth:`encode`, under RecBole's name."""
         return self.encode(item_seq, item_seq_len, time_seq)
@@ -146,7 +154,20 @@ class StateSpaceRecommender(SequentialRecommender):
         return loss * (here * torch.distributed.get_world_size() / mean)
 
     def _encode(self, interaction) -> Tensor:
-        return self.encode(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], *self._times(interaction))
+        inputs = (interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], *self._times(interaction))
+        if self.ignores_padding and inputs[0].device.type == "cpu":
+            return self._encode_by_length(*inputs)
+        return self.encode(*inputs)
+
+    def _encode_by_length(self, item_seq: Tensor, item_seq_len: Tensor, *time_seq: Tensor) -> Tensor:
+        """Encode histories in groups of similar length, each without the slots that are padding in all of its rows."""
+        order = item_seq_len.argsort()
+        encoded = []
+        for rows in order.split(ROWS_OF_SIMILAR_LENGTH):
+            longest = int(item_seq_len[rows[-1]])
+            times = (times[rows, :longest] for times in time_seq)
+            encoded.append(self.encode(item_seq[rows, :longest], item_seq_len[rows], *times))
+        return torch.cat(encoded)[order.argsort()]
 
     def _times(self, interaction) -> tuple[Tensor, ...]:
         return (interaction[self.time_field],) if self.time_field else ()
@@ -164,7 +185,7 @@ def gap_buckets(time_seq: Tensor) -> Tensor:
     buckets = (gaps + 1).log2().floor().long() + 1
     known = (time_seq[:, 1:] != 0) & (time_seq[:, :-1] != 0)
     buckets = torch.where(known, buckets.clamp(max=GAP_BUCKETS - 1), 0)
-    return torch.cat([torch.zeros_like(buckets[:, :1]), buckets], dim=1)
+    return torch.nn.functional.pad(buckets, (1, 0))
 
 
 def mamba_settings(config) -> dict:

@@ -201,6 +201,11 @@ class EchoMamba4Rec(StateSpaceRecommender):
             return cast(EchoMambaBlock, self.blocks[-1]).forward_at(hidden_states, position)
         return at_position(self.blocks[-1](hidden_states), position)
 
+    @property
+    def ignores_padding(self) -> bool:
+        """Whether no part reads padding: in the authors' form the filter and the backward branch do."""
+        return self.causal
+
     def encode_all(self, item_seq: Tensor, time_seq: Tensor | None = None) -> Tensor:
         """Encode the history up to every position: ``[B, L] -> [B, L, d]``; only with ``causal``."""
         hidden_states = self.embed(item_seq, time_seq)

@@ -95,6 +95,11 @@ class Mamba4Rec(StateSpaceRecommender):
             return cast(Mamba4RecLayer, self.layers[-1]).forward_at(hidden_states, position)
         return at_position(self.layers[-1](hidden_states), position)
 
+    @property
+    def ignores_padding(self) -> bool:
+        """Whether a layer computes every slot: padding lies behind the position that is read, and every part is causal."""
+        return len(self.layers) > 1 or not self.shortcut
+
     def encode_all(self, item_seq: Tensor, time_seq: Tensor | None = None) -> Tensor:
         """Encode the history up to every position: ``[B, L] -> [B, L, d]``."""
         hidden_states = self.embed(item_seq, time_seq)

@@ -89,6 +89,7 @@ def test_pairs_in_a_block_are_set_apart_from_blocks(build):
 def test_gaps_are_numbered_by_their_logarithm_and_unknown_ones_are_zero():
     times = torch.tensor([[10.0, 10, 11, 14, 14 + 2.0**30, 0], [0, 0, 0, 0, 0, 0]])
     assert gap_buckets(times).tolist() == [[0, 1, 2, 3, GAP_BUCKETS - 1, 0], [0] * 6]
+    assert gap_buckets(times[:, :1]).tolist() == [[0], [0]]
 
 
 @pytest.mark.parametrize("name", CAUSAL)
@@ -109,3 +110,17 @@ def test_times_are_read_but_neither_the_targets_time_nor_a_later_one(build, name
 def test_rescaled_times_are_refused(build):
     with pytest.raises(ValueError, match="time_gaps needs times in seconds"):
         build("Mamba4Rec", time_gaps=True, normalize_all=True)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_histories_of_similar_length_are_encoded_as_all_together(build, monkeypatch, name):
+    monkeypatch.setattr("recbole_echomamba.models.base.ROWS_OF_SIMILAR_LENGTH", 3)
+    model = build(name, num_layers=2, time_gaps=True, **CAUSAL[name])
+    samples = prefixes()
+    expected = model.encode(samples["item_id_list"], samples["item_length"], samples["timestamp_list"])
+    found = model._encode(samples)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_authors_form_reads_padding_and_keeps_it(build):
+    assert not build("EchoMamba4Rec").ignores_padding
