@@ -136,8 +136,9 @@ def measure_memories(model: nn.Module, valid, config) -> dict[str, Memory]:
     measured = 0
     with record_step_sizes(layers) as recorded, compute_all_positions(model), torch.no_grad():
         for interaction, *_ in valid:
-            items = interaction[model.ITEM_SEQ].to(config["device"])
-            model.encode(items, interaction[model.ITEM_SEQ_LEN].to(config["device"]))
+            interaction = interaction.to(config["device"])
+            items = interaction[model.ITEM_SEQ]
+            model.encode(items, interaction[model.ITEM_SEQ_LEN], *model.times_of(interaction))
             is_item = items > 0
             for name in layers:
                 steps[name].append(recorded[name][is_item].cpu())

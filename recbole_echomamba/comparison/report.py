@@ -134,7 +134,7 @@ def describe_setup(comparison: Comparison) -> str:
     own_loss = [label for label, each in comparison.configs.items() if has_fixed_loss(each)]
     common_loss = next((each["loss_type"] for each in comparison.configs.values() if not has_fixed_loss(each)), "none")
     other_losses = f" (except {', '.join(own_loss)}, with their own)" if own_loss else ""
-    patience = f"{config['stopping_step'] + 1} validations in a row without a better {config['valid_metric']}"
+    patience = f"{config['stopping_step'] + 1} validations in a row below the best {config['valid_metric']}"
     return (
         f"The same for every model: data {comparison.dataset} (sha256 {comparison.first_result['data_hash'][:10]}), "
         "the last item of each user held out for the test and the one before it for validation, all items ranked, at most "
@@ -240,7 +240,7 @@ def _list_changes(comparison: Comparison) -> str:
 
 
 def _list_forms(comparison: Comparison) -> str:
-    """Return a sentence for each row that is trained otherwise than on one prefix a sample, or reads more than items."""
+    """Return a sentence for each row that uses the causal variant, all positions, or times."""
     sentences = ""
     for label, config in comparison.configs.items():
         forms = []

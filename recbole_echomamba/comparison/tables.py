@@ -48,7 +48,8 @@ COLUMNS = [
     Column("users_per_second", "users/s", ",.0f"),
     Column("peak_memory", "peak memory (MB)", ",.0f", lambda result: result["peak_memory"] / 1e6),
 ]
-"""The columns of the cost table, and of ``runs.csv`` between the hashes and the machine."""
+"""The columns of the cost table, and of ``runs.csv`` between the hashes and the machine. The entries of ``result.json`` are
+written by :func:`recbole_echomamba.experiment.run`; in ``runs.csv`` a run without an entry gets an empty cell."""
 
 
 def tabulate_metrics(comparison: Comparison, part: str = "test_result") -> Table:
@@ -106,7 +107,7 @@ def tabulate_runs(comparison: Comparison) -> Table:
     rows = []
     for label, results in comparison.results.items():
         for result in results:
-            row = [label, result["model"], *(result[key] for key in keys)]
+            row = [label, result["model"], *(result.get(key) for key in keys)]
             row += [result.get("machine", {}).get(key) for key in machine_keys]
             row += [result["best_valid_result"].get(name) for name in valid_names]
             row += [result["test_result"][name] for name in test_names]

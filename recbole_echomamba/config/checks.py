@@ -22,6 +22,7 @@ LEAST_WHOLE_NUMBER = {
     "d_state": 1,
     "d_conv": 1,
     "expand": 1,
+    "pairs_per_block": 1,
     "seed": 0,
     "stopping_step": 0,
     "eval_step": 0,

@@ -242,11 +242,13 @@ class Config(RecBoleConfig):
     def _get_final_config_dict(self) -> dict[str, Any]:
         ignored = self._check_keys()
         final = super()._get_final_config_dict()
+        for key in ignored:
+            final.pop(key, None)
         if "train_neg_sample_args" not in self.external_config_dict and self._needs_no_negatives(final):
             final["train_neg_sample_args"] = None
         final["eval_args"] = self._complete_eval_args()
         check_settings(final, self.internal_config_dict)
-        left_out = {*PROCESS_KEYS, *ignored, "model", "dataset", "config_files", "MODEL_TYPE"}
+        left_out = {*PROCESS_KEYS, "model", "dataset", "config_files", "MODEL_TYPE"}
         self.settings = copy.deepcopy({key: value for key, value in final.items() if key not in left_out})
         return final
 

@@ -5,6 +5,8 @@ A model adds ``encode``, one vector per history, and where it can ``encode_all``
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
@@ -46,6 +48,8 @@ class StateSpaceRecommender(SequentialRecommender):
                 raise UserError(
                     "time_gaps needs times in seconds, but normalize_all rescales them; set normalize_all: False"
                 )
+            if "time_seq" not in inspect.signature(self.encode).parameters:
+                raise UserError(f"time_gaps needs an encode with time_seq, which {type(self).__name__} does not have")
             self.time_field = config["TIME_FIELD"] + config["LIST_SUFFIX"]
             self.gap_embedding = nn.Embedding(GAP_BUCKETS, config["hidden_size"])
         self.input_norm = DropoutNorm(config["hidden_size"], config["dropout_prob"])
@@ -103,7 +107,7 @@ class StateSpaceRecommender(SequentialRecommender):
 
     @property
     def ignores_padding(self) -> bool:
-        """Whether fewer slots of padding give the same result in less time; a model overrides it that knows."""
+        """Whether padding changes nothing but the time; models whose result does not depend on padding override it."""
         return False
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, time_seq: Tensor | None = None) -> Tensor:
@@ -138,23 +142,27 @@ class StateSpaceRecommender(SequentialRecommender):
         return encoded @ self.item_embedding.weight.T
 
     def _check_all_positions(self) -> None:
+        if type(self).encode_all is StateSpaceRecommender.encode_all:
+            raise UserError(
+                f"train_positions: all needs a model with encode_all, which {type(self).__name__} does not have"
+            )
         if self.loss_type != "CE":
             raise UserError(f"train_positions: all needs loss_type: CE, it is {self.loss_type}")
 
     def _loss_at_all_positions(self, interaction, target: Tensor) -> Tensor:
         trained = target > 0
-        encoded = self.encode_all(interaction[self.ITEM_SEQ], *self._times(interaction))[trained]
+        encoded = self.encode_all(interaction[self.ITEM_SEQ], *self.times_of(interaction))[trained]
         loss = ops.linear_cross_entropy(encoded, self.item_embedding.weight, target[trained])
         if not torch.distributed.is_initialized():
             return loss
         # processes average their gradients, but they hold unequal numbers of targets
-        here = torch.tensor(float(len(encoded)), device=loss.device)
-        mean = here.clone()
-        torch.distributed.all_reduce(mean)
-        return loss * (here * torch.distributed.get_world_size() / mean)
+        targets = torch.tensor(float(len(encoded)), device=loss.device)
+        targets_of_all = targets.clone()
+        torch.distributed.all_reduce(targets_of_all)
+        return loss * (targets * torch.distributed.get_world_size() / targets_of_all)
 
     def _encode(self, interaction) -> Tensor:
-        inputs = (interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], *self._times(interaction))
+        inputs = (interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], *self.times_of(interaction))
         if self.ignores_padding and inputs[0].device.type == "cpu":
             return self._encode_by_length(*inputs)
         return self.encode(*inputs)
@@ -169,7 +177,8 @@ class StateSpaceRecommender(SequentialRecommender):
             encoded.append(self.encode(item_seq[rows, :longest], item_seq_len[rows], *times))
         return torch.cat(encoded)[order.argsort()]
 
-    def _times(self, interaction) -> tuple[Tensor, ...]:
+    def times_of(self, interaction) -> tuple[Tensor, ...]:
+        """Return the times ``[B, L]`` of an interaction as further arguments of ``encode``; none without ``time_gaps``."""
         return (interaction[self.time_field],) if self.time_field else ()
 
 

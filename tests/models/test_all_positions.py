@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from recbole_echomamba.models.base import GAP_BUCKETS, gap_buckets
+from recbole_echomamba import Config
+from recbole_echomamba.models.base import GAP_BUCKETS, StateSpaceRecommender, gap_buckets
+from tests.conftest import Items
 
 SEQUENCES = torch.tensor([[3, 7, 7, 1, 12, 5], [9, 2, 4, 0, 0, 0], [8, 0, 0, 0, 0, 0]])
 TARGETS = torch.tensor([[7, 7, 1, 12, 5, 6], [2, 4, 11, 0, 0, 0], [13, 0, 0, 0, 0, 0]])
@@ -124,3 +126,23 @@ def test_histories_of_similar_length_are_encoded_as_all_together(build, monkeypa
 
 def test_the_authors_form_reads_padding_and_keeps_it(build):
     assert not build("EchoMamba4Rec").ignores_padding
+
+
+def test_a_custom_model_without_the_methods_is_refused_with_what_it_lacks(settings):
+    class Custom(StateSpaceRecommender):
+        def encode(self, item_seq, item_seq_len):
+            return self.embed(item_seq)[:, 0]
+
+    for changed, lacks in (
+        ({"train_positions": "all"}, "a model with encode_all"),
+        ({"time_gaps": True}, "with time_seq"),
+    ):
+        config = Config(Custom, "cycle", config_dict={**settings, **changed})
+        with pytest.raises(ValueError, match=lacks):
+            Custom(config, Items(20))
+
+
+def test_a_setting_of_another_model_is_not_there_for_one_that_ignores_it(settings):
+    config = Config("SASRec", "cycle", config_dict={**settings, "train_positions": "all", "causal": True})
+    assert config["train_positions"] is None
+    assert config["causal"] is None
