@@ -22,7 +22,7 @@ def format_result(result: dict) -> str:
     """Return the metrics of a run as a table, with its cost and its directory.
 
     Args:
-        result: What :func:`recbole_echomamba.experiment.run` returns.
+        result: what :func:`recbole_echomamba.experiment.run` returns.
     """
     from texttable import Texttable
 
@@ -281,7 +281,7 @@ def execute_inspect(options: argparse.Namespace, settings: dict[str, str]) -> No
 
 
 def _add_config_files(group) -> None:
-    help_text = "YAML files with settings, separated by commas or spaces; later files win"
+    help_text = "YAML files with settings, or names in properties/variant such as all-positions, separated by commas; later ones win"
     group.add_argument("--config_files", metavar="FILES", help=help_text)
 
 
@@ -299,11 +299,11 @@ class Command:
     """One command of the command line.
 
     Attributes:
-        summary: One sentence, shown in the list of commands and above the command's own help.
-        usage: The arguments that are needed, for the usage line.
-        examples: Arguments of example calls.
-        add_arguments: Adds the command's arguments to its parser.
-        execute: Executes the command, from the parsed arguments and the ``--key=value`` settings.
+        summary: one sentence, shown in the list of commands and above the command's own help.
+        usage: the arguments that are needed, for the usage line.
+        examples: arguments of example calls.
+        add_arguments: adds the command's arguments to its parser.
+        execute: executes the command, from the parsed arguments and the ``--key=value`` settings.
     """
 
     summary: str

@@ -82,6 +82,17 @@ ADDED_LATER = {
 """Settings that the first runs did not have, and the value that does what those runs did; it is left out of the hash."""
 
 
+def list_variants() -> list[str]:
+    """Return the names of the settings in ``properties/variant``."""
+    return sorted(file.stem for file in properties_directory().glob("variant/*.yaml"))
+
+
+def find_config_file(file: Path | str) -> Path:
+    """Return the path of a config file, which may also be the name of one in ``properties/variant``."""
+    variant = properties_directory() / "variant" / f"{file}.yaml"
+    return variant if not Path(file).exists() and str(file) in list_variants() else Path(file)
+
+
 def hashed_settings(settings: dict) -> dict:
     """Return the settings that decide the result of a run: without :data:`NOT_IN_HASH` and the values of :data:`ADDED_LATER`."""
     return {
@@ -189,9 +200,11 @@ class Config(RecBoleConfig):
         merged = {}
         for file in file_list or []:
             try:
-                content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=self.yaml_loader)
+                content = yaml.load(find_config_file(file).read_text(encoding="utf-8"), Loader=self.yaml_loader)
             except FileNotFoundError:
-                raise MissingFileError(f"config file {file} does not exist") from None
+                raise MissingFileError(
+                    f"config file {file} does not exist; {suggest(str(file), list_variants())}"
+                ) from None
             except (OSError, UnicodeDecodeError) as error:
                 raise UserError(f"config file {file} cannot be read: {error}") from None
             except yaml.YAMLError as error:

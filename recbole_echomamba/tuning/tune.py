@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from recbole_echomamba import report
-from recbole_echomamba.config.config import NOT_IN_HASH, PROCESS_KEYS, Config, properties_directory
+from recbole_echomamba.config.config import NOT_IN_HASH, PROCESS_KEYS, Config, find_config_file, properties_directory
 from recbole_echomamba.data.preparation import atomic_files, create_dataset
 from recbole_echomamba.experiment import run
 from recbole_echomamba.system.errors import UserError
@@ -208,7 +208,7 @@ def check_same_search(file: Path, description: dict, resume: bool) -> None:
 
 def make_objective(model: str, dataset: str, config_files: list[str], settings: dict, config: Config) -> Objective:
     """Return the objective of all trials, with absolute paths: Ray runs trials in other folders."""
-    files = [str(Path(file).resolve()) for file in config_files]
+    files = [str(find_config_file(file).resolve()) for file in config_files]
     data_path = str(Path(config.settings["data_path"]).resolve())
     return Objective(model, dataset, files, {**settings, "data_path": data_path})
 

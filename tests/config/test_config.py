@@ -176,3 +176,22 @@ def test_what_eval_args_leaves_out_stays_leave_one_out():
     assert config["eval_args"]["split"] == {"LS": "valid_and_test"}
     assert config["eval_args"]["order"] == "TO"
     assert config["eval_args"]["mode"] == {"valid": "uni100", "test": "uni100"}
+
+
+def test_a_config_file_may_be_the_name_of_a_variant(settings, tmp_path):
+    config = Config("EchoMamba4Rec", "cycle", ["all-positions"], settings)
+    assert (config["train_positions"], config["causal"]) == ("all", True)
+    # a file of that name in the working directory comes first
+    (tmp_path / "all-positions").write_text("train_positions: last")
+    assert Config("EchoMamba4Rec", "cycle", ["all-positions"], settings)["train_positions"] == "last"
+
+
+def test_a_config_file_that_is_missing_is_named_with_the_variants_like_it(settings):
+    with pytest.raises(FileNotFoundError, match="config file all-position does not exist; did you mean all-positions"):
+        Config("EchoMamba4Rec", "cycle", ["all-position"], settings)
+
+
+def test_the_authors_variant_changes_nothing_but_the_initialisation(data_path):
+    default = Config("EchoMamba4Rec", "cycle", config_dict={"data_path": str(data_path)}).settings
+    authors = Config("EchoMamba4Rec", "cycle", ["authors"], {"data_path": str(data_path)}).settings
+    assert {key for key in authors if authors[key] != default[key]} == {"ssm_init"}
