@@ -26,6 +26,8 @@ RESULT_KEYS = {
     "valid_score_bigger",
     "best_valid_result",
     "test_result",
+    "best_valid_result_unseen",
+    "test_result_unseen",
     "best_epoch",
     "epochs",
     "seconds_per_epoch",
