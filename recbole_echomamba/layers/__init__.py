@@ -1,4 +1,4 @@
-"""Layers that several models share; they know tensors only. What one model alone uses stands in that model's file."""
+"""Layers that several models share; they know tensors only. What one model alone uses is in that model's file."""
 
 from recbole_echomamba.layers.mamba import Mamba
 from recbole_echomamba.layers.norm import DropoutNorm

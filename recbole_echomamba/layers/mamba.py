@@ -53,7 +53,8 @@ class Mamba(nn.Module):
         nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
         delta = torch.exp(torch.rand(self.d_inner) * math.log(dt_max / dt_min) + math.log(dt_min)).clamp(min=1e-4)
         with torch.no_grad():
-            self.dt_proj.bias.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
+            # the inverse of softplus
+            self.dt_proj.bias.copy_(delta + torch.log(-torch.expm1(-delta)))
 
     def forward(self, hidden_states: Tensor, reverse: bool = False) -> Tensor:
         """Compute every position: ``[B, L, d] -> [B, L, d]``; ``reverse`` reads from the last slot to the first."""
@@ -102,7 +103,8 @@ class Mamba(nn.Module):
         return -torch.exp(self.A_log)
 
     def _convolve(self, x: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
-        assert self.conv1d.bias is not None  # Conv1d has one by default
+        # Conv1d has one by default
+        assert self.conv1d.bias is not None
         return ops.conv_silu(x, self.conv1d.weight, self.conv1d.bias, walk)
 
     def _delta(self, dt: Tensor) -> Tensor:

@@ -21,6 +21,6 @@ class DropoutNorm(nn.LayerNorm):
         self.dropout = dropout
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """``[..., d] -> [..., d]``; without ``residual`` there is no residual connection."""
+        """Normalise ``[..., d] -> [..., d]``; without ``residual`` there is no residual connection."""
         dropout = self.dropout if self.training else 0.0
         return ops.dropout_norm(x, residual, self.weight, self.bias, dropout, self.eps)

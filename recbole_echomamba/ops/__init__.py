@@ -60,7 +60,19 @@ def selective_scan_at(
 
 
 def scan_at(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C_at: Tensor, D: Tensor, walk: Walk) -> Tensor:
-    """:func:`selective_scan_at` over a :class:`Walk`, whose layout ``x``, ``delta`` and ``B`` have; ``[B, D]``."""
+    """Run the recurrence along a walk and return its last token, at the position; see :func:`.reference.scan_at`.
+
+    Args:
+        x, delta: padded ``[B, L, D]`` or packed ``[P, D]``, in the layout of ``walk``.
+        A: ``[D, N]``.
+        B: padded ``[B, L, N]`` or packed ``[P, N]``.
+        C_at: ``[B, N]``, the output gate at the positions.
+        D: ``[D]``.
+        walk: the slots that reach the positions.
+
+    Returns:
+        ``[B, D]``.
+    """
     return backend_for(x).scan_at(x, delta, A, B, C_at, D, walk)
 
 

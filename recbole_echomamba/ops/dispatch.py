@@ -13,7 +13,10 @@ from recbole_echomamba.system.errors import UserError
 
 FORCE = "ECHOMAMBA_SCAN"
 BACKENDS = ["numba", "triton", "mamba_ssm", "reference"]
-"""Modules of this package in order of preference; for a scan over all positions mamba-ssm's compiled kernel comes first."""
+"""Modules of this package in order of preference."""
+
+BACKENDS_FOR_ALL_POSITIONS = ["mamba_ssm", "numba", "triton", "reference"]
+"""The same for a scan over all positions, where mamba-ssm's compiled kernel comes first."""
 
 DEVICE = {"numba": "cpu", "triton": "cuda", "mamba_ssm": "cuda"}
 """The device type a backend needs; the reference runs on any."""
@@ -27,7 +30,7 @@ def backend_for(tensor: torch.Tensor, all_positions: bool = False):
         all_positions: whether the operation is a scan over all positions.
 
     Raises:
-        ValueError: ``ECHOMAMBA_SCAN`` names an unknown backend, or one that cannot run here.
+        UserError: ``ECHOMAMBA_SCAN`` names an unknown backend, or one that cannot run here.
     """
     return _choose(tensor.device.type, os.environ.get(FORCE, ""), all_positions)
 
@@ -53,9 +56,8 @@ def module_of(name: str):
 
 
 def _best(device: str, all_positions: bool) -> tuple[str, str]:
-    order = sorted(BACKENDS, key=lambda name: name != "mamba_ssm") if all_positions else BACKENDS
     passed_over = []
-    for name in order:
+    for name in BACKENDS_FOR_ALL_POSITIONS if all_positions else BACKENDS:
         reason = why_not(name, device)
         if reason is None:
             return name, "; ".join(passed_over) or "the fastest here"

@@ -1,4 +1,4 @@
-"""The selective scan in plain PyTorch: the definition every other backend is held against.
+"""The selective scan in plain PyTorch: the definition that every other backend is tested against.
 
 Selective state space of Mamba-1 (Gu & Dao, arXiv 2312.00752, eq. 2 with the discretisation of section 3.3:
 zero-order hold for ``A``, Euler for ``B``)::
@@ -32,7 +32,9 @@ def selective_scan(
 
     Args:
         x, delta: ``[B, L, D]``; ``delta`` is positive.
-        A: ``[D, N]``. B, C: ``[B, L, N]``. D: ``[D]``.
+        A: ``[D, N]``.
+        B, C: ``[B, L, N]``.
+        D: ``[D]``.
         reverse: walk from the last slot to the first.
 
     Returns:
@@ -42,14 +44,18 @@ def selective_scan(
 
 
 def scan_at(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C_at: Tensor, D: Tensor, walk: Walk) -> Tensor:
-    """The same recurrence, read out at one position of each row; only the positions that reach it are used.
+    """Run the recurrence and return one position of each row; only the positions that reach it are used.
 
     Unrolled, ``y_T = sum_t (delta_t x_t) sum_n C_T[n] B_t[n] exp(A[n] s_t) + D x_T`` where ``s_t`` is the delta passed
     between ``t`` and ``T``. ``s`` is accumulated walking away from ``T``: differences of one global running sum would
     cancel.
 
     Args:
-        x, delta: ``[B, L, D]``. A: ``[D, N]``. B: ``[B, L, N]``. C_at: ``[B, N]``. D: ``[D]``.
+        x, delta: ``[B, L, D]``.
+        A: ``[D, N]``.
+        B: ``[B, L, N]``.
+        C_at: ``[B, N]``.
+        D: ``[D]``.
         walk: padded; ``0..T`` of each row, or ``T..L-1`` when it is reversed.
 
     Returns:
@@ -59,11 +65,16 @@ def scan_at(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C_at: Tensor, D: Ten
 
 
 def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
-    """Depthwise convolution over the slots already read, then SiLU: ``[B, L, D] -> [B, L, D]``, and ``[B, D]`` at the positions.
+    """Convolve every channel causally along the walk, then apply SiLU.
 
     Args:
-        x: padded. weight: ``[D, 1, K]``, the last tap on the slot itself. bias: ``[D]``.
+        x: ``[B, L, D]``, padded.
+        weight: ``[D, 1, K]``, the last tap on the slot itself.
+        bias: ``[D]``.
         walk: padded; when it is reversed the slots are read from the last to the first.
+
+    Returns:
+        All tokens ``[B, L, D]``, and those at the positions ``[B, D]``.
     """
     taps = weight.shape[-1]
     padding = (0, taps - 1) if walk.reverse else (taps - 1, 0)
@@ -73,7 +84,16 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> tuple[Tens
 
 
 def step_sizes(dt: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``softplus(dt W^T + b)``, positive: ``dt [..., R]``, ``weight [D, R]``, ``bias [D]`` to ``[..., D]``."""
+    """Compute ``softplus(dt W^T + b)``, positive.
+
+    Args:
+        dt: ``[..., R]``.
+        weight: ``[D, R]``.
+        bias: ``[D]``.
+
+    Returns:
+        ``[..., D]``.
+    """
     return F.softplus(F.linear(dt, weight, bias))
 
 
@@ -86,7 +106,7 @@ def walks_from(
 
 
 def dropout_norm(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, p: float, eps: float) -> Tensor:
-    """``LN(Dropout(x) + residual)`` over the last axis, ``[..., d] -> [..., d]``; ``p`` is 0 outside training."""
+    """Compute ``LN(Dropout(x) + residual)`` over the last axis, ``[..., d] -> [..., d]``; ``p`` is 0 outside training."""
     x = F.dropout(x, p)
     return F.layer_norm(x if residual is None else x + residual, weight.shape, weight, bias, eps)
 
@@ -114,7 +134,7 @@ def _scan_at(x, delta, B, C_at, position, A, D, reverse):
 
 
 def _exclusive_sum_from_position(delta: Tensor, reverse: bool) -> Tensor:
-    """``s [B, L, D]``: the delta between each slot and the read-out position, the slot's own left out.
+    """Compute the delta between each slot and the read-out position, the slot's own left out: ``[B, L, D]``.
 
     Slots outside the walk have delta 0, so a running sum that enters from their side starts at the position itself.
     For the forward direction slot ``t`` passes ``delta_{t+1} .. delta_T``; for the reverse one ``delta_T .. delta_{t-1}``.
@@ -126,7 +146,8 @@ def _exclusive_sum_from_position(delta: Tensor, reverse: bool) -> Tensor:
 
 
 def _chunk_rows(x: Tensor, A: Tensor) -> int:
-    row = x.shape[1] * A.numel() * x.element_size() * 4  # decay, state, input and product live at once under autograd
+    # decay, state, input and product live at once under autograd
+    row = x.shape[1] * A.numel() * x.element_size() * 4
     return max(1, CHUNK_BYTES // row)
 
 

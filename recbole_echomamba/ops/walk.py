@@ -1,4 +1,4 @@
-"""Which slots reach the position that is read out."""
+"""Describe which slots reach the position that is read out, and in which order."""
 
 from __future__ import annotations
 

@@ -105,8 +105,10 @@ def conv_silu_backward(first, last, start, count, step, x, weight, bias, dout, d
                 far = t + m * stride
                 for d in range(channels):
                     dweight_row[taps - 1 - m, d] += slope[d] * x[far, d]
-                # the first gradient to reach a token is set: from its own place or from the furthest tap
-                if (m == 0) if stride < 0 else (m == taps - 1 and k > 0):
+                # the first gradient to reach a token is set, the others are added; it comes from the token's own place on
+                # a walk down in memory, and from the furthest tap on a walk up
+                is_first_write = m == 0 if stride < 0 else m == taps - 1 and k > 0
+                if is_first_write:
                     for d in range(channels):
                         dx[far, d] = slope[d] * weight[taps - 1 - m, d]
                 else:

@@ -63,7 +63,8 @@ def _add_bits(typingctx, a, b):
     return types.int32(types.int32, types.int32), codegen
 
 
-_MAGIC = np.float32(12582912.0)  # 1.5 * 2**23: adding it leaves the nearest integer in the low bits of the mantissa
+# 1.5 * 2**23: adding it leaves the nearest integer in the low bits of the mantissa
+_MAGIC = np.float32(12582912.0)
 _LOW = np.float32(-80.0)
 # minimax in relative error on |f| <= 1/2 (2e-9), by reweighted least squares; the constant is held at 1
 _C1, _C2, _C3, _C4, _C5, _C6 = (

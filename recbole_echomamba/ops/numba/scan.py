@@ -6,6 +6,8 @@ in ``CHUNK``, from which the backward pass computes the others again.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -39,8 +41,12 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, delta, A, B, C, D, walk):
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        rows, channels, states = len(walk.start), *A.shape
-        chunks = -(-int(walk.count.max(initial=0)) // CHUNK) if any(ctx.needs_input_grad) else 0
+        rows = len(walk.start)
+        channels, states = A.shape
+        # without a backward pass no state is kept
+        chunks = 0
+        if any(ctx.needs_input_grad):
+            chunks = math.ceil(walk.count.max(initial=0) / CHUNK)
         kept = x.new_empty(rows, chunks, states, channels)
         arrays = as_arrays(x, delta, (A * LOG2E).T, B, C, D, y, kept)
         in_ranges(scan_forward, rows, *walk.towards_position(), *arrays)

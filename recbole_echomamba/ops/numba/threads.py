@@ -37,7 +37,7 @@ def in_ranges(kernel, rows: int, *arguments, partial_sums=(), work: np.ndarray |
     order = range(len(bounds) - 1)
     if work is not None and rows:
         order = np.argsort(-np.add.reduceat(work, bounds[:-1])).tolist()
-    # one iterator for all threads: whoever is free takes the next range
+    # one iterator for all threads: the thread that is free takes the next range
     remaining = iter(order)
 
     def run():

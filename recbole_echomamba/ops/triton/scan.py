@@ -63,7 +63,8 @@ class _ScanAt(torch.autograd.Function):
             x, delta, _base2(A), B, C_at, dy, position, dinput, dpassed, dA, dB, dC_at,
             batch, length, channels, states, REVERSE=ctx.reverse, **sizes,
         )  # fmt: skip
-        dx, ddelta = torch.zeros_like(x), torch.zeros_like(delta)  # slots off the walk get no gradient
+        # slots off the walk get no gradient
+        dx, ddelta = torch.zeros_like(x), torch.zeros_like(delta)
         block = min(64, triton.next_power_of_2(channels))
         kernels.scan_at_finish[(batch, triton.cdiv(channels, block))](
             x, delta, D, dy, position, dinput, dpassed, dx, ddelta, length, channels,
