@@ -9,8 +9,12 @@
         e = LN(Dropout(fc2(v * sigmoid(g)) + h))
     scores = e[item_seq_len - 1] . Embedding                      StateSpaceRecommender.score
 
-Glossary: ``B`` histories, ``L`` slots of a history (right-padded with item 0), ``d`` hidden size, ``W`` the learned filter,
-``Mamba_f`` and ``Mamba_b`` the Mamba layers that read left to right and right to left.
+Glossary: ``B`` histories, ``L`` slots of a history (right-padded with item 0), ``d`` hidden size, ``e`` and ``h`` hidden states
+``[B, L, d]``, ``W`` the learned filter, ``Mamba_f`` and ``Mamba_b`` the Mamba layers that read left to right and right to left,
+``fc1`` and ``fc2`` linear layers, ``v`` and ``g`` the halves of the output of ``fc1``, ``T`` the position that is read out.
+
+Mamba's own equations are in :mod:`recbole_echomamba.layers.mamba` and :mod:`recbole_echomamba.ops.reference`; the loss is in
+:mod:`recbole_echomamba.models.base`.
 
 The authors' code differs from the paper in two points that are kept here: padding is not masked, so it enters the filter and
 the backward branch; and their multi-query attention block is built but never called, so it is left out.
@@ -55,7 +59,11 @@ class SpectralFilter(nn.Module):
         self.norm = DropoutNorm(d_model, dropout)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """``[B, L, d] -> [B, L, d]``. Raises ValueError when ``L`` is not ``length``; a causal filter takes fewer slots too."""
+        """Filter every channel: ``[B, L, d] -> [B, L, d]``.
+
+        Raises:
+            ValueError: ``L`` is not ``length``, or for a causal filter larger than it.
+        """
         if self.causal and hidden_states.shape[1] <= self.length:
             filtered = ops.causal_spectral_filter(hidden_states, self.weight, self.length)
             return self.norm(filtered, hidden_states)
@@ -86,7 +94,7 @@ class BidirectionalMamba(nn.Module):
             self.backward_mamba.A_log.requires_grad_(False)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """``[B, L, d] -> [B, L, d]``."""
+        """Compute every position: ``[B, L, d] -> [B, L, d]``."""
         ahead = self.forward_mamba(hidden_states)
         if self.causal:
             behind = self.backward_mamba.forward_alone(hidden_states)
@@ -128,7 +136,7 @@ class GatedLinearUnit(nn.Module):
         self.norm = DropoutNorm(d_model, dropout)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """``[..., d] -> [..., d]``."""
+        """Compute the unit for every token: ``[..., d] -> [..., d]``."""
         value, gate = self.fc1(hidden_states).chunk(2, dim=-1)
         return self.norm(self.fc2(value * torch.sigmoid(gate)) + hidden_states)
 

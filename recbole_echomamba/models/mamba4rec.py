@@ -38,7 +38,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """``[..., d] -> [..., d]``."""
+        """Compute the network for every token: ``[..., d] -> [..., d]``."""
         inner = self.dropout(F.gelu(self.w_1(hidden_states)))
         return self.norm(self.w_2(inner), hidden_states)
 

@@ -41,9 +41,14 @@ UNUSED = re.compile(r"(^|\.)multi_query_transformer_block\.")
 
 
 def load_official_state_dict(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
-    """Put weights saved by the authors' code into ``model``, which keeps its own when they do not fit.
+    """Load weights saved by the authors' code; leave the model unchanged if they do not fit.
 
-    Raises ValueError naming the first key that is missing, unknown, or of another shape.
+    Args:
+        model: a model of :data:`NAMES`, or of a class derived from one.
+        state_dict: the weights under the authors' names; the block that they never call is ignored.
+
+    Raises:
+        UserError: a key is missing, unknown or of another shape, which the message names; or no code of this model is published.
     """
     names, expected = _names(model), official_state_dict(model)
     given = {theirs: tensor for theirs, tensor in state_dict.items() if not UNUSED.search(theirs)}
@@ -60,7 +65,11 @@ def load_official_state_dict(model: nn.Module, state_dict: dict[str, Tensor]) ->
 
 
 def official_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of ``model`` under the authors' names, with their shapes; without the block they never call."""
+    """Return the weights of ``model`` under the authors' names, with their shapes; without the block they never call.
+
+    Raises:
+        UserError: no code of this model is published.
+    """
     names = _names(model)
     return {
         names[name]: tensor.unsqueeze(0) if names[name].endswith("complex_weight") else tensor
@@ -69,7 +78,7 @@ def official_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _names(model: nn.Module) -> dict[str, str]:
-    """The authors' name of every one of ours."""
+    """Map our parameter names to the authors'."""
     table = next((NAMES[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in NAMES), None)
     if table is None:
         raise UserError(f"there is no published code for {type(model).__name__}")
@@ -78,6 +87,9 @@ def _names(model: nn.Module) -> dict[str, str]:
 
 def _theirs(table: dict[str, str], name: str) -> str:
     for ours, theirs in table.items():
-        if match := re.match(re.sub(r"{(\w)}", r"(?P<\1>[0-9]+)", ours.replace(".", "[.]")), name):
+        # "blocks.{i}." becomes an expression that captures the number as i
+        pattern = re.compile(re.sub(r"{(\w)}", r"(?P<\1>[0-9]+)", ours.replace(".", "[.]")))
+        match = pattern.match(name)
+        if match:
             return theirs.format(**match.groupdict()) + name[match.end() :]
     raise UserError(f"the authors' code has nothing like {name}")
