@@ -2,6 +2,9 @@
 
 RecBole keeps every id as a Python string, 0.3 GiB for a million rows. Here a token column is a pandas Categorical, 32-bit codes
 into the list of its distinct texts, until :func:`number_tokens` turns it into RecBole's ids.
+
+This reads the token and float columns of ``.inter`` files. RecBole itself reads ``.item`` and ``.user`` files and lists
+(``token_seq``, ``float_seq``). Atomic files are written by ``dataset_prep/atomic_file.py``.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ def store(data_file: Path, key: str, arrays: dict[str, np.ndarray], facts: dict)
         write_text(temporary / FACTS, json.dumps({"format": FORMAT, "digests": digests, "facts": facts}))
         shutil.rmtree(entry, ignore_errors=True)
         temporary.rename(entry)
-    except OSError:  # the disk is full, or another process wrote the entry first
+    except OSError:
+        # the disk is full, or another process wrote the entry first
         shutil.rmtree(temporary, ignore_errors=True)
         return False
     return True

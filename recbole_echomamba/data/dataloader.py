@@ -23,7 +23,7 @@ def limit_batch_size(n_items: int, largest: int) -> int:
 
 
 class SampleIndices(torch.utils.data.Dataset):
-    """The indices ``0..n-1`` as a dataset, in which a batch of indices is itself."""
+    """Pass sample indices ``0..n-1`` through unchanged, so that ``collate_fn`` receives a batch of them."""
 
     def __init__(self, n: int):
         self.n = n
@@ -122,9 +122,10 @@ class FullSortLoader(FullSortEvalDataLoader, _Loader):
     """Load samples whose targets are ranked among all items, in batches that :func:`limit_batch_size` keeps small."""
 
     def collate_fn(self, index):
-        """Return RecBole's batch; where the data have windows, its Interaction has the attribute ``seen`` besides.
+        """Return RecBole's batch; where the data have windows, its Interaction also has the attribute ``seen``.
 
-        ``seen`` holds the (row, item) pairs of everything each user has met before the target, beyond the window too.
+        ``seen`` holds the (row, item) pairs of everything each user has interacted with before the target, beyond the window
+        too.
         """
         batch = super().collate_fn(index)
         samples = self._dataset.inter_feat

@@ -21,9 +21,9 @@ class HistoryBatch:
     """The histories of B users.
 
     Attributes:
-        user_ids: The users' own ids, B of them.
-        window: What the model reads: the last L interactions of each history, in RecBole's columns.
-        seen_rows, seen_items: Row in the batch and internal item id of every interaction of the complete histories, ``[N]``.
+        user_ids: the users' own ids, B of them.
+        window: what the model reads: the last L interactions of each history, in RecBole's columns.
+        seen_rows, seen_items: row in the batch and internal item id of every interaction of the complete histories, ``[N]``.
     """
 
     user_ids: list[str]
@@ -40,11 +40,11 @@ class Histories:
     target appended.
 
     Args:
-        dataset: A dataset after :func:`.data_preparation`, such as that of :func:`.load_run`.
+        dataset: a dataset after :func:`.data_preparation`, such as that of :func:`.load_run`.
 
     Attributes:
-        users: Internal ids of the users with two interactions or more, ascending, ``[U]``.
-        internal_ids: The internal id of each of these users by the user's own id.
+        users: internal ids of the users with two interactions or more, ascending, ``[U]``.
+        internal_ids: the internal id of each of these users by the user's own id.
     """
 
     def __init__(self, dataset):
@@ -65,8 +65,8 @@ class Histories:
         """Yield the complete histories of up to ``batch_size`` users at a time.
 
         Args:
-            users: Internal ids of users from :attr:`users`.
-            batch_size: Number of users in a batch.
+            users: internal ids of users from :attr:`users`.
+            batch_size: number of users in a batch.
         """
         for start in range(0, len(users), batch_size):
             yield self._read_batch(users[start : start + batch_size])
@@ -75,10 +75,10 @@ class Histories:
         """Return a batch of one history that belongs to no user.
 
         Args:
-            items: Internal item ids, oldest first.
+            items: internal item ids, oldest first.
 
         Raises:
-            UserError: There is no item.
+            UserError: there is no item.
         """
         if not len(items):
             raise UserError("the history holds no known item; name at least one item of the dataset")
@@ -122,7 +122,9 @@ class Histories:
             longer = torch.cat([past, torch.zeros_like(past[:, :1])], dim=1)
             longer[row_numbers, lengths] = rows[field]
             # Lists of sequences have a third dimension.
-            is_full = (lengths == past.shape[1]).view(-1, *[1] * (past.dim() - 1))
+            is_full = lengths == past.shape[1]
+            while is_full.dim() < past.dim():
+                is_full = is_full.unsqueeze(-1)
             columns[list_field] = torch.where(is_full, longer[:, 1:], longer[:, :-1])
         columns[length_field] = (lengths + 1).clamp(max=self.dataset.max_item_list_len)
         return Interaction(columns)
@@ -131,7 +133,7 @@ class Histories:
         """Return row in the batch and internal item id of every interaction.
 
         Args:
-            rows: The rows of each user in the dataset, oldest first.
+            rows: the rows of each user in the dataset, oldest first.
         """
         row_numbers = np.arange(len(rows))
         # A user's first interaction is the target of no row; it is the only item in the history of their first row.

@@ -42,7 +42,7 @@ class SequenceLoader:
             rank, processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.step = max(samples.slots, config["train_batch_size"] // processes)
         self.generator = torch.Generator().manual_seed(config["seed"])
-        sequences = sequences_of(samples.targets.numpy(), samples.flat[dataset.uid_field].numpy())
+        sequences = find_sequences(samples.targets.numpy(), samples.flat[dataset.uid_field].numpy())
         self.sampler = ChunkBatches(sequences, samples.slots, self.step, self.generator, rank, processes)
         chunks = Chunks(samples.flat, samples.lists, samples.length_field, dataset.iid_field)
         # without a batch size, what the sampler yields is one index of the dataset
@@ -91,7 +91,7 @@ class ChunkBatches(torch.utils.data.Sampler):
     """Draw the batches of an epoch, each an array ``[b, 2]``: first row and number of targets of every chunk.
 
     The number of batches is the same in every epoch: chunks are laid end to end and cut into equal numbers of targets. A sequence
-    longer than ``slots`` is cut at a new random offset every epoch, so that no target always stands at the start of a chunk,
+    longer than ``slots`` is cut at a new random offset every epoch, so that no target is always at the start of a chunk,
     where the model has no context.
 
     Args:
@@ -107,19 +107,19 @@ class ChunkBatches(torch.utils.data.Sampler):
         self.sequences, self.slots, self.step = sequences, slots, step
         self.generator, self.rank, self.processes = generator, rank, processes
         self.targets = int(sequences[:, 1].sum())
-        self.batches = -(-self.targets // step)
+        self.batches = _ceil_divide(self.targets, step)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """With several processes, the batches follow from the epoch."""
+        """Set the epoch, which determines the batches of several processes."""
         self.epoch = epoch
 
     def __len__(self):
-        return -(-self.batches // self.processes)
+        return _ceil_divide(self.batches, self.processes)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         generator = self.generator if self.processes == 1 else torch.Generator().manual_seed(self.epoch)
-        chunks = cut(self.sequences, self.slots, generator)
+        chunks = cut_into_chunks(self.sequences, self.slots, generator)
         chunks = chunks[torch.randperm(len(chunks), generator=generator).numpy()]
         pool = np.cumsum(chunks[:, 1]) // (POOL * self.step)
         chunks = chunks[np.lexsort((chunks[:, 1], pool))]
@@ -132,26 +132,40 @@ class ChunkBatches(torch.utils.data.Sampler):
             yield batches[index]
 
 
-def sequences_of(targets: np.ndarray, user: np.ndarray) -> np.ndarray:
-    """Join targets that follow each other: ``[n, 2]``, the row before the first target and the number of targets.
+def find_sequences(targets: np.ndarray, user: np.ndarray) -> np.ndarray:
+    """Join targets of a user that follow each other to sequences.
 
     Args:
         targets: rows of the targets, in any order.
         user: ``[rows]``, equal values side by side.
+
+    Returns:
+        ``[n, 2]``, the row before the first target and the number of targets of each sequence.
     """
     targets = np.sort(targets.astype(np.int64))
     follows = (np.diff(targets) == 1) & (user[targets[1:]] == user[targets[:-1]])
-    starts = np.flatnonzero(np.append(True, ~follows)[: len(targets)])
+    # the first target begins a sequence too, if there is one
+    begins = np.append(True, ~follows)[: len(targets)]
+    starts = np.flatnonzero(begins)
     return np.stack([targets[starts] - 1, np.diff(np.append(starts, len(targets)))], axis=1)
 
 
-def cut(sequences: np.ndarray, slots: int, generator) -> np.ndarray:
-    """Cut sequences longer than ``slots`` at a random offset and then every ``slots`` targets: ``[chunks, 2]``."""
+def cut_into_chunks(sequences: np.ndarray, slots: int, generator) -> np.ndarray:
+    """Cut sequences longer than ``slots`` at a random offset and then every ``slots`` targets.
+
+    Args:
+        sequences: ``[n, 2]``, first row and number of targets of each.
+        slots: ``L``, the longest chunk.
+        generator: draws the offsets.
+
+    Returns:
+        ``[chunks, 2]``, first row and number of targets of each.
+    """
     first, lengths = sequences.T
     offsets = torch.randint(0, slots, (len(sequences),), generator=generator).numpy()
     offsets = np.where(lengths > slots, offsets, 0)
     # the part before the offset is a chunk of its own, unless it is empty
-    whole = -(-(lengths - offsets) // slots)
+    whole = _ceil_divide(lengths - offsets, slots)
     pieces = whole + (offsets > 0)
     owner = np.repeat(np.arange(len(sequences)), pieces)
     number = np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
@@ -159,3 +173,8 @@ def cut(sequences: np.ndarray, slots: int, generator) -> np.ndarray:
     begin = np.where(number < 0, 0, offsets[owner] + number * slots)
     end = np.where(number < 0, offsets[owner], np.minimum(offsets[owner] + (number + 1) * slots, lengths[owner]))
     return np.stack([first[owner] + begin, end - begin], axis=1)
+
+
+def _ceil_divide(number, divisor):
+    """Divide integers, or an array of them, and round up."""
+    return -(-number // divisor)

@@ -112,7 +112,7 @@ class WindowedInteraction(Interaction):
         return _widen_ids(values.masked_fill_(~inside, 0))
 
     def items_before(self, index, user_field: str, item_field: str) -> tuple[Tensor, Tensor]:
-        """Return the different items that each user of some samples has met before the target.
+        """Return the different items that each user of some samples has interacted with before the target.
 
         Args:
             index: the samples, ``B`` of them.
@@ -130,6 +130,7 @@ class WindowedInteraction(Interaction):
         row = np.repeat(np.arange(len(targets)), counts)
         within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
         items = self.flat[item_field].numpy()[np.repeat(first, counts) + within].astype(np.int64)
+        # pack row and item into one number, so that one sort removes the duplicates of all rows
         base = items.max(initial=0) + 1
         pairs = np.unique(row * base + items)
         return torch.from_numpy(pairs // base), torch.from_numpy(pairs % base)

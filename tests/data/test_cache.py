@@ -27,10 +27,15 @@ def cached(tmp_path, monkeypatch):
 
 
 def reads(monkeypatch):
-    """A list with an entry for each time that the atomic file is read."""
+    """Return a list that gets an entry for each time that the atomic file is read."""
     count = []
     original = windowed_dataset.read_atomic_file
-    monkeypatch.setattr(windowed_dataset, "read_atomic_file", lambda *a: count.append(1) or original(*a))
+
+    def counted(*arguments):
+        count.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(windowed_dataset, "read_atomic_file", counted)
     return count
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recbole_echomamba import Config, create_dataset, data_preparation
-from recbole_echomamba.data.sequence_loader import ChunkBatches, cut, sequences_of
+from recbole_echomamba.data.sequence_loader import ChunkBatches, cut_into_chunks, find_sequences
 from tests.conftest import HISTORY, USERS
 
 LENGTHS = np.array([1, 5, 17, 40, 8, 9, 3])
@@ -18,7 +18,7 @@ def rows_of(chunks):
 
 @pytest.mark.parametrize("slots", [1, 3, 8, 100])
 def test_chunks_cover_every_target_once_and_are_never_longer_than_the_slots(slots):
-    chunks = cut(SEQUENCES, slots, torch.Generator().manual_seed(0))
+    chunks = cut_into_chunks(SEQUENCES, slots, torch.Generator().manual_seed(0))
     assert sorted(rows_of(chunks)) == sorted(rows_of(SEQUENCES))
     assert chunks[:, 1].min() >= 1
     assert chunks[:, 1].max() <= slots
@@ -26,7 +26,7 @@ def test_chunks_cover_every_target_once_and_are_never_longer_than_the_slots(slot
 
 def test_long_sequences_are_cut_elsewhere_every_epoch_and_short_ones_are_whole():
     generator = torch.Generator().manual_seed(0)
-    first, second = (set(map(tuple, cut(SEQUENCES, 8, generator))) for _ in range(2))
+    first, second = (set(map(tuple, cut_into_chunks(SEQUENCES, 8, generator))) for _ in range(2))
     assert first != second
     for length in (1, 5, 8, 3):
         assert tuple(SEQUENCES[length == LENGTHS][0]) in first & second
@@ -47,7 +47,7 @@ def test_batches_hold_every_target_and_are_as_many_as_the_length_says(processes)
 
 def test_targets_that_follow_each_other_within_a_user_are_one_sequence():
     user = np.repeat([1, 2, 3], [5, 1, 4])
-    assert sequences_of(np.array([9, 8, 1, 2, 7]), user).tolist() == [[0, 2], [6, 3]]
+    assert find_sequences(np.array([9, 8, 1, 2, 7]), user).tolist() == [[0, 2], [6, 3]]
 
 
 @pytest.fixture
