@@ -32,15 +32,15 @@ def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
     """Execute one command and return the exit code.
 
     Args:
-        arguments: The command's name and its arguments, by default those of this process.
-        prog: How usage lines and examples call the command, for a script that stands for a single command;
+        arguments: the command's name and its arguments, by default those of this process.
+        prog: how usage lines and examples call the command, for a script that stands for a single command;
             by default ``echomamba COMMAND``.
 
     Returns:
         0 on success, 1 after an error, 2 for arguments that cannot be parsed, 130 after Ctrl-C.
 
     Raises:
-        Exception: Any error of the command, if ``--debug`` is given. Without it the error is printed.
+        Exception: any error of the command, if ``--debug`` is given. Without it the error is printed.
     """
     try:
         options, rest = build_parser(prog).parse_known_args(arguments)
@@ -77,7 +77,7 @@ def parse_settings(arguments: list[str]) -> dict[str, str]:
     """Return ``--key=value`` arguments as a dictionary. A value may contain ``=``.
 
     Raises:
-        UserError: An argument has another form, or a key has two different values.
+        UserError: an argument has another form, or a key has two different values.
     """
     settings: dict[str, str] = {}
     for argument in arguments:
@@ -95,7 +95,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     Parsed arguments have the attributes ``execute``, the function of the command, and ``debug``.
 
     Args:
-        prog: How usage lines call the command, see :func:`main`.
+        prog: how usage lines call the command, see :func:`main`.
     """
     parser = argparse.ArgumentParser(
         prog="echomamba",

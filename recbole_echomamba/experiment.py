@@ -222,8 +222,8 @@ def _settings_to_resume(directory, model, dataset, config_file_list, config_dict
     scheduled = settings.get("lr_schedule", "constant") != "constant" or settings.get("lr_warmup")
     if scheduled and config_dict.get("epochs", settings["epochs"]) != settings["epochs"]:
         raise UserError(
-            f"{directory} has a learning rate that follows a schedule over its {settings['epochs']} epochs, which cannot "
-            "change therefore; start a new run with more epochs"
+            f"{directory} has a learning rate that follows a schedule over its {settings['epochs']} epochs, so "
+            "their number cannot change; start a new run with more epochs"
         )
     if fixed:
         allowed = " and ".join(sorted(CHANGEABLE_ON_RESUME))

@@ -45,24 +45,24 @@ def recommend(
     The model reads the end of each user's complete history, including the interactions held out for validation and test.
 
     Args:
-        run: Run directory of the trained model.
-        users: User ids; by default all users.
-        topk: Number of items per user.
-        history: Item ids, oldest first, of a single user who is not in the dataset; replaces ``users``. A model with an
+        run: run directory of the trained model.
+        users: user ids; by default all users.
+        topk: number of items per user.
+        history: item ids, oldest first, of a single user who is not in the dataset; replaces ``users``. A model with an
             embedding per user gets that of the padding user.
-        items: Item ids; only these are recommended. By default all items.
-        exclude_seen: Do not recommend items of the user's history.
-        skip_unknown: Leave out ids that are not in the dataset and log a warning that lists them.
-        titles: Add the column ``title`` from the dataset's ``.item`` file.
-        config_dict: Settings to change, such as ``data_path`` or ``gpu_id``.
+        items: item ids; only these are recommended. By default all items.
+        exclude_seen: do not recommend items of the user's history.
+        skip_unknown: leave out ids that are not in the dataset and log a warning that lists them.
+        titles: add the column ``title`` from the dataset's ``.item`` file.
+        config_dict: settings to change, such as ``data_path`` or ``gpu_id``.
 
     Returns:
         A table with the columns ``user_id, item_id, rank, score``; rank 1 is the best. A user has fewer than ``topk`` rows
         if fewer items can be recommended.
 
     Raises:
-        MissingFileError: The run directory, the dataset or the ``.item`` file does not exist.
-        UserError: An id is unknown, there is no user or item left, or an argument or setting cannot be used.
+        MissingFileError: the run directory, the dataset or the ``.item`` file does not exist.
+        UserError: an id is unknown, there is no user or item left, or an argument or setting cannot be used.
     """
     _check_arguments(topk, {"users": users, "history": history, "items": items})
     config, model, dataset, *_ = load_run(run, config_dict=config_dict)
@@ -113,12 +113,12 @@ def write_recommendations(table: pd.DataFrame, file: Path | str) -> None:
     """Write recommendations atomically, in the format that the file's ending names.
 
     Args:
-        table: What :func:`recommend` returns.
-        file: A path that ends in ``.csv``, ``.jsonl`` or ``.parquet``.
+        table: what :func:`recommend` returns.
+        file: a path that ends in ``.csv``, ``.jsonl`` or ``.parquet``.
 
     Raises:
-        MissingFileError: The folder does not exist.
-        UserError: The ending is another one, or the path is a folder.
+        MissingFileError: the folder does not exist.
+        UserError: the ending is another one, or the path is a folder.
     """
     check_format(file)
 
@@ -138,8 +138,8 @@ def check_format(file: Path | str) -> None:
     """Check that recommendations can be written to a file.
 
     Raises:
-        MissingFileError: The folder does not exist.
-        UserError: The file's ending is not one of :data:`FILE_FORMATS`, or the path is a folder.
+        MissingFileError: the folder does not exist.
+        UserError: the file's ending is not one of :data:`FILE_FORMATS`, or the path is a folder.
     """
     if Path(file).suffix not in FILE_FORMATS:
         raise UserError(f"cannot tell the format of {file}; end its name in {', '.join(FILE_FORMATS)}")
@@ -150,8 +150,8 @@ def read_ids(file: Path | str) -> list[str]:
     """Return the ids in a UTF-8 text file with one id per line. Empty lines are ignored.
 
     Raises:
-        MissingFileError: The file does not exist.
-        UserError: The file cannot be read as UTF-8 text.
+        MissingFileError: the file does not exist.
+        UserError: the file cannot be read as UTF-8 text.
     """
     try:
         text = Path(file).read_text(encoding="utf-8-sig")
@@ -176,12 +176,12 @@ def _select_users(histories: Histories, users: Iterable[str] | None, skip_unknow
     RecBole drops users with a single interaction, so they count as unknown.
 
     Args:
-        histories: The histories of all users.
-        users: User ids, or ``None`` for all users.
-        skip_unknown: Leave out unknown users with a warning.
+        histories: the histories of all users.
+        users: user ids, or ``None`` for all users.
+        skip_unknown: leave out unknown users with a warning.
 
     Raises:
-        UserError: A user is unknown and ``skip_unknown`` is false, or there is no user.
+        UserError: a user is unknown and ``skip_unknown`` is false, or there is no user.
     """
     dataset = histories.dataset
     if users is None:
@@ -226,14 +226,14 @@ def _find_internal_ids(
     """Return the internal ids of users or items, in the order given.
 
     Args:
-        known: Internal ids by the dataset's own ids.
-        ids: The dataset's own ids.
-        skip_unknown: Leave out unknown ids with a warning.
+        known: internal ids by the dataset's own ids.
+        ids: the dataset's own ids.
+        skip_unknown: leave out unknown ids with a warning.
         kind: ``users`` or ``items``, for messages.
-        reason: Why an id may be unknown, for messages.
+        reason: why an id may be unknown, for messages.
 
     Raises:
-        UserError: An id is unknown and ``skip_unknown`` is false.
+        UserError: an id is unknown and ``skip_unknown`` is false.
     """
     found, unknown = [], []
     for own_id in map(str, ids):
@@ -255,9 +255,9 @@ def _rank_items(user_ids: list[str], scores: Tensor, topk: int) -> pd.DataFrame:
     """Return ``user_id, item, rank, score`` of the best items of each user, without those that score ``-inf``.
 
     Args:
-        user_ids: The users' own ids, B of them.
+        user_ids: the users' own ids, B of them.
         scores: ``[B, n_items]``.
-        topk: Items per user, if there are as many.
+        topk: items per user, if there are as many.
     """
     k = min(topk, scores.shape[1])
     best_scores, best_items = scores.topk(k)
@@ -276,8 +276,8 @@ def _read_titles(config) -> dict[str, str]:
     """Return item ids with their titles, from the first column of the ``.item`` file called a title or name.
 
     Raises:
-        MissingFileError: There is no ``.item`` file.
-        UserError: It cannot be decoded, or has no such column.
+        MissingFileError: there is no ``.item`` file.
+        UserError: it cannot be decoded, or has no such column.
     """
     file = Path(config["data_path"]) / f"{config['dataset']}.item"
     if not file.is_file():

@@ -42,7 +42,7 @@ def compare_with_baseline(comparison: Comparison, k: int, column: str = "rank") 
     Args:
         comparison: the results.
         k: the cutoff.
-        column: ``rank``, among all items, or ``rank_unseen``, among those that the user has not met before.
+        column: ``rank``, among all items, or ``rank_unseen``, among those that the user has not interacted with before.
 
     Returns:
         One difference for each row, in the order of ``comparison.results``; none where there is no baseline.

@@ -58,6 +58,9 @@ class _DistributedSetup(AbstractTrainer):
 class Trainer(RecBoleTrainer, _DistributedSetup):
     """Train and evaluate any sequential model.
 
+    Early stopping is :func:`recbole.utils.early_stopping`, which RecBole's ``fit`` calls after each validation: training ends
+    when ``stopping_step + 1`` validations in a row are below the best. :attr:`finished` and :attr:`best_epoch` follow its rule.
+
     Attributes:
         run_directory: where the run is saved; created at the start of training, ``None`` before.
         history: one entry per epoch: ``epoch, train_loss, seconds`` and, if it was validated, ``valid_score, valid_result``.
