@@ -1,4 +1,4 @@
-"""The exceptions for what a user can mend; any other exception is a bug."""
+"""The exceptions for errors that a user can fix; any other exception is a bug."""
 
 from __future__ import annotations
 

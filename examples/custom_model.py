@@ -1,6 +1,8 @@
 """Train a custom model: subclass StateSpaceRecommender, write `encode`, and pass the class to `run`.
 
-The item embedding, the loss, prediction and scoring come from the base class; every setting of the command line works too.
+The item embedding, the loss, prediction and scoring come from the base class. Every setting of the command line works too, but
+two need more of the model: `time_gaps` an `encode` that takes `time_seq` and passes it to `embed`, and `train_positions: all` an
+`encode_all`.
 """
 
 import torch

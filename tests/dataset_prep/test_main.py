@@ -1,4 +1,4 @@
-"""The command line: what a user can mend is one line, anything else is shown as a bug."""
+"""The command line: an error that a user can fix is one line, anything else is shown as a bug."""
 
 import subprocess
 import sys
