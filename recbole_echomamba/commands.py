@@ -281,7 +281,9 @@ def execute_inspect(options: argparse.Namespace, settings: dict[str, str]) -> No
 
 
 def _add_config_files(group) -> None:
-    help_text = "YAML files with settings, or names in properties/variant such as all-positions, separated by commas; later ones win"
+    help_text = (
+        "YAML files with settings, or names in properties/variant, separated by commas or spaces; later ones win"
+    )
     group.add_argument("--config_files", metavar="FILES", help=help_text)
 
 

@@ -22,8 +22,9 @@ from recbole_echomamba.data.preparation import atomic_files, create_dataset, dat
 from recbole_echomamba.data.vocabulary import renumber_like_run
 from recbole_echomamba.models import RECOMMENDERS
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.system.files import check_writable, sha256, write_atomically, write_text
+from recbole_echomamba.system.files import check_writable, sha256, write_text
 from recbole_echomamba.system.hardware import describe_machine, list_versions, measure_peak_memory
+from recbole_echomamba.system.manifest import recorded_digest, write_recorded, write_recorded_text
 from recbole_echomamba.system.ranks import is_distributed, is_main_process, process_rank
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.distributed import spawn_ranks, torchrun_settings
@@ -328,13 +329,18 @@ def _describe_result(config: Config, trainer: Trainer, test_result: dict) -> dic
 
 
 def _write_result(result: dict, trainer: Trainer, dataset: SequentialDataset, options: RunOptions) -> None:
-    """Write the ranks of the test targets, then ``result.json``, which marks the run as finished."""
+    """Write the ranks of the test targets, then ``result.json``, which marks the run as finished.
+
+    The digest of the weights says on which the result was measured: training may go on with more epochs.
+    """
+    if options.saved:
+        result["weights_digest"] = recorded_digest(trainer.run_directory / WEIGHTS_FILE)
     text = json.dumps(result, indent=2, default=str) + "\n"
     if options.saved:
         ranks = trainer.eval_collector.ranks()
         if len(ranks["rank"]):
             _write_ranks(trainer.run_directory / RANKS_FILE, ranks, dataset)
-        write_text(trainer.run_directory / RESULT_FILE, text)
+        write_recorded_text(trainer.run_directory / RESULT_FILE, text)
     if options.result_file:
         write_text(options.result_file, text)
 
@@ -354,4 +360,4 @@ def _write_ranks(file: Path, ranks: dict[str, np.ndarray], dataset: SequentialDa
     if not len(ranks["rank_unseen"]):
         del columns["rank_unseen"]
     table = pyarrow.table(columns)
-    write_atomically(file, lambda temporary: pyarrow.parquet.write_table(table, temporary))
+    write_recorded(file, lambda temporary: pyarrow.parquet.write_table(table, temporary))

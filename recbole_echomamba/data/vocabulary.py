@@ -11,7 +11,7 @@ import pyarrow.parquet
 
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import write_atomically
+from recbole_echomamba.system.manifest import check_recorded, write_recorded
 
 FILE = "vocabulary.parquet"
 
@@ -30,7 +30,7 @@ def write_vocabulary(directory: Path, dataset, data_hash: str) -> None:
         "text": np.concatenate(list(texts.values())),
     }
     table = pyarrow.table(columns).replace_schema_metadata({"data_hash": data_hash})
-    write_atomically(Path(directory) / FILE, lambda temporary: pyarrow.parquet.write_table(table, temporary))
+    write_recorded(Path(directory) / FILE, lambda temporary: pyarrow.parquet.write_table(table, temporary))
 
 
 def renumber_like_run(dataset, directory: Path | str, data_hash: str) -> None:
@@ -75,6 +75,7 @@ def renumber_like_run(dataset, directory: Path | str, data_hash: str) -> None:
 
 def _read_vocabulary(file: Path) -> tuple[dict[str, np.ndarray], str]:
     """Return the texts of each field by id, and the hash of the data they come from."""
+    check_recorded(file)
     try:
         table = pyarrow.parquet.read_table(file)
         fields, texts = (table.column(name).to_numpy() for name in ("field", "text"))

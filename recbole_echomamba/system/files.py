@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -13,6 +16,14 @@ from recbole_echomamba.system.errors import MissingFileError, UserError
 
 BLOCK_BYTES = 2**20
 """How much of a file is hashed at a time."""
+
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+"""Errors of the operating system that the disk or the permissions of a folder are the reason of."""
+
+PROBE_BYTES = 2**22
+
+LEFTOVER = re.compile(r"[.].+[.][0-9a-f]{16}([.]\w+)?")
+"""The names of temporary files, see :func:`write_atomically`."""
 
 
 def write_atomically(path: Path | str, write: Callable[[str], None], suffix: str = "") -> None:
@@ -24,9 +35,19 @@ def write_atomically(path: Path | str, write: Callable[[str], None], suffix: str
         path: the file to write or replace.
         write: fills the file whose path it is given.
         suffix: the end of the temporary name, for writers that choose the format by it.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written to.
     """
     path = Path(path)
-    temporary = _create_beside(path, suffix)
+    try:
+        temporary = _create_beside(path, suffix)
+    except OSError as error:
+        if reason := _find_disk_error(error, path.parent):
+            raise UserError(
+                f"cannot write {path}: {reason}; free space in {path.parent} or choose another folder"
+            ) from error
+        raise
     permissions = stat.S_IMODE(temporary.stat().st_mode)
     try:
         write(str(temporary))
@@ -35,8 +56,12 @@ def write_atomically(path: Path | str, write: Callable[[str], None], suffix: str
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, Exception) and (reason := _find_disk_error(error, path.parent)):
+            raise UserError(
+                f"cannot write {path}: {reason}; free space in {path.parent} or choose another folder"
+            ) from error
         raise
 
 
@@ -72,6 +97,37 @@ def sha256(*paths: Path) -> str:
             while block := file.read(BLOCK_BYTES):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder; no process may be writing to it."""
+    for file in folder.iterdir():
+        if LEFTOVER.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+
+
+def _find_disk_error(error: Exception, folder: Path) -> str | None:
+    """Return in words what is wrong with the disk when a writer failed; ``None`` when it failed for another reason.
+
+    Libraries hide the operating system's error: torch says that its writer failed, pyarrow that a file does not exist. So the
+    folder is asked, by writing to it.
+    """
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        return os.strerror(error.errno).lower()
+    if "os error 28" in str(error) or "No space left" in str(error):
+        return os.strerror(errno.ENOSPC).lower()
+    probe = folder / f".probe.{secrets.token_hex(8)}"
+    try:
+        with open(probe, "xb") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as probed:
+        return os.strerror(probed.errno).lower() if probed.errno in DISK_ERRORS else None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return None
 
 
 def _create_beside(path: Path, suffix: str) -> Path:

@@ -15,14 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import write_atomically
+from recbole_echomamba.system.manifest import check_recorded, write_recorded
 
 
 def save_weights(model: torch.nn.Module, file: Path) -> None:
     """Write the parameters and buffers of ``model``, with its class name in the header."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     metadata = {"model": type(model).__name__}
-    write_atomically(file, lambda temporary: save_file(tensors, temporary, metadata))
+    write_recorded(file, lambda temporary: save_file(tensors, temporary, metadata))
 
 
 def load_weights(model: torch.nn.Module, file: Path | str) -> None:
@@ -34,6 +34,7 @@ def load_weights(model: torch.nn.Module, file: Path | str) -> None:
     """
     if not Path(file).is_file():
         raise MissingFileError(f"there are no weights at {file}")
+    check_recorded(file)
     try:
         with safe_open(str(file), framework="pt") as opened:
             saved_class = (opened.metadata() or {}).get("model")
@@ -63,7 +64,7 @@ def _check_fit(tensors: dict[str, torch.Tensor], model: torch.nn.Module, file: P
 
 def save_state(file: Path, state: dict) -> None:
     """Write a training state, which may hold tensors, numbers, strings and containers of them."""
-    write_atomically(file, lambda temporary: torch.save(state, temporary))
+    write_recorded(file, lambda temporary: torch.save(state, temporary))
 
 
 def load_state(file: Path | str, device: torch.device | str) -> dict:
@@ -73,6 +74,7 @@ def load_state(file: Path | str, device: torch.device | str) -> dict:
         MissingFileError: the file does not exist.
         UserError: the file is damaged.
     """
+    check_recorded(file)
     try:
         return torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError:

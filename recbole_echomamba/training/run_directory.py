@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 
 from recbole_echomamba.config.config import Config, hashed_settings
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import write_text
+from recbole_echomamba.system.files import remove_leftovers
+from recbole_echomamba.system.manifest import check_recorded, record_existing, recorded_digest, write_recorded_text
 from recbole_echomamba.training.checkpoint import load_state
 
 CONFIG_FILE = "config.yaml"
@@ -57,6 +58,8 @@ def new_run_directory(config: Config) -> Path:
 def lock_run_directory(directory: Path | str) -> FileLock:
     """Reserve a run directory for this process until the lock is released or the process ends.
 
+    Temporary files of a process that was killed are removed.
+
     Raises:
         UserError: another process has locked it.
     """
@@ -65,6 +68,8 @@ def lock_run_directory(directory: Path | str) -> FileLock:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(f"{directory} is in use by another process; wait for it or stop it") from None
+    remove_leftovers(Path(directory))
+    record_existing(directory, [CONFIG_FILE, WEIGHTS_FILE, STATE_FILE, RESULT_FILE, RANKS_FILE, "vocabulary.parquet"])
     return lock
 
 
@@ -77,7 +82,7 @@ def plain_settings(config: Config) -> dict:
 
 def write_settings(directory: Path, config: Config) -> None:
     """Write ``config.yaml`` into a run directory."""
-    write_text(directory / CONFIG_FILE, yaml.safe_dump(plain_settings(config), sort_keys=False))
+    write_recorded_text(directory / CONFIG_FILE, yaml.safe_dump(plain_settings(config), sort_keys=False))
 
 
 def read_settings(directory: Path | str) -> dict:
@@ -93,6 +98,7 @@ def read_settings(directory: Path | str) -> dict:
     file = Path(directory) / CONFIG_FILE
     if not file.is_file():
         raise MissingFileError(f"{directory} is not a run directory: it holds no {CONFIG_FILE}")
+    check_recorded(file)
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
@@ -117,6 +123,8 @@ def find_finished(folder: Path) -> dict[tuple[str, str, int], dict]:
     """
     results = {}
     for file in sorted(folder.glob(f"*/{RESULT_FILE}")):
+        if not is_current(file):
+            continue
         try:
             result = json.loads(file.read_text(encoding="utf-8"))
             key = (result["config_hash"], result["data_hash"], result["seed"])
@@ -124,6 +132,25 @@ def find_finished(folder: Path) -> dict[tuple[str, str, int], dict]:
             raise UserError(f"{file} is damaged ({error}); remove its folder to repeat the run") from None
         results[key] = {**result, "run_directory": str(file.parent)}
     return results
+
+
+def is_current(result_file: Path) -> bool:
+    """Return whether there is a result and it was measured on the weights of its run as they are now.
+
+    A run that is resumed with more epochs and then interrupted has moved on from its last result.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not result_file.is_file():
+        return False
+    check_recorded(result_file)
+    try:
+        measured_on = json.loads(result_file.read_text(encoding="utf-8")).get("weights_digest")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{result_file} is damaged ({error}); remove its folder to repeat the run") from None
+    weights = result_file.with_name(WEIGHTS_FILE)
+    return measured_on is None or not weights.is_file() or measured_on == recorded_digest(weights)
 
 
 def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> Path | None:
@@ -142,7 +169,7 @@ def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> P
     """
     wanted = hashed_settings(plain_settings(config))
     for directory in sorted(folder.glob(f"{config['model']}-{config['dataset']}-*"), reverse=True):
-        if (directory / RESULT_FILE).exists():
+        if is_current(directory / RESULT_FILE):
             continue
         with contextlib.suppress(UserError):
             settings = read_settings(directory)

@@ -84,3 +84,31 @@ def test_the_digest_is_of_all_files_in_order(tmp_path):
     second.write_bytes(b"b")
     both.write_bytes(first.read_bytes() + second.read_bytes())
     assert sha256(first, second) == sha256(both) != sha256(second, first)
+
+
+WRITERS = {
+    "text": "write_text(file, 'x' * 2**20)",
+    "torch": "write_atomically(file, lambda to: torch.save({'x': torch.zeros(2**18)}, to))",
+    "safetensors": "write_atomically(file, lambda to: safetensors.torch.save_file({'x': torch.zeros(2**18)}, to))",
+    "parquet": "write_atomically(file, lambda to: pq.write_table(pa.table({'x': np.random.rand(2**17)}), to))",
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_is_named_with_its_folder_whichever_library_writes(tmp_path, writer):
+    code = f"""
+import resource, signal
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq, safetensors.torch, torch
+from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.files import write_atomically, write_text
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+file = {str(tmp_path / "out")!r}
+try:
+    {WRITERS[writer]}
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"cannot write {tmp_path / 'out'}: file too large; free space in {tmp_path}" in done.stdout, done.stderr
+    assert os.listdir(tmp_path) == []

@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from recbole_echomamba import Config
+from recbole_echomamba.system.manifest import write_recorded_text
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.run_directory import (
     find_finished,
@@ -34,7 +35,7 @@ def interrupted_run(config, data_hash="data"):
 
 def finish(directory, config, seed=1, **more):
     result = {"config_hash": config.hash, "data_hash": "data", "seed": seed, **more}
-    (directory / "result.json").write_text(json.dumps(result))
+    write_recorded_text(directory / "result.json", json.dumps(result))
 
 
 def test_runs_that_start_in_the_same_second_have_directories_of_their_own(config, monkeypatch):
@@ -74,7 +75,7 @@ def test_of_equal_finished_runs_the_latest_is_found(config, folder):
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
 def test_a_damaged_result_is_named(config, folder, content):
     directory = new_run_directory(config)
-    (directory / "result.json").write_text(content)
+    write_recorded_text(directory / "result.json", content)
     with pytest.raises(ValueError, match=r"result\.json is damaged .*; remove its folder"):
         find_finished(folder)
 
