@@ -315,6 +315,7 @@ def _describe_result(config: Config, trainer: Trainer, test_result: dict) -> dic
         "test_result": {name: float(value) for name, value in test_result.items()},
         "best_valid_result_unseen": trainer.best_valid_result_unseen,
         "test_result_unseen": trainer.result_unseen if test_result else {},
+        "tied_targets": trainer.eval_collector.tied if test_result else 0,
         "best_epoch": trainer.best_epoch,
         "epochs": len(trainer.history),
         "seconds_per_epoch": float(np.mean([entry["seconds"] for entry in trainer.history])),

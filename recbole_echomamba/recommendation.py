@@ -19,6 +19,7 @@ from recbole_echomamba.data.histories import Histories, HistoryBatch
 from recbole_echomamba.experiment import load_run
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import check_writable, write_atomically
+from recbole_echomamba.training.evaluation import check_scores
 
 PADDING_TOKEN = "[PAD]"
 """RecBole's name for the padding item and the padding user, whose internal id is 0."""
@@ -88,10 +89,7 @@ def recommend(
             scores = model.full_sort_predict(window).view(len(batch.user_ids), -1)
             # A model may also score tokens of its own beyond the items.
             scores = scores[:, : dataset.item_num].float().cpu()
-            if torch.isnan(scores).any():
-                raise UserError(
-                    f"{config['model']} computes NaN scores, the run in {run} did not converge; train it again"
-                )
+            check_scores(scores[:, 1:], f"{config['model']} of {run}", model)
             scores[:, ~allowed] = -torch.inf
             if exclude_seen:
                 scores[batch.seen_rows, batch.seen_items] = -torch.inf

@@ -23,23 +23,28 @@ PER_USER_KEYS = ("rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.lab
 class RankCollector(Collector):
     """Extend RecBole's collector by the rank of each target among all items.
 
-    RecBole ranks with ``topk``, which orders ties arbitrarily, so a model whose scores are all equal may look good. The ranks
-    collected here count every tie against the model. ``rank`` is among all items, ``rank_unseen`` among those that the user has
-    not interacted with before the target.
+    RecBole ranks with ``topk``, which orders ties arbitrarily, so a model whose scores are all equal may look good. Here every
+    tie counts against the model, in the ranks and in RecBole's metrics. ``rank`` is among all items, ``rank_unseen`` among those
+    that the user has not interacted with before the target.
 
     Attributes:
-        tied: the number of targets whose score another item shares.
+        model: the model that gives the scores, to name its parameter where they are not finite; optional.
     """
 
     def __init__(self, config):
         super().__init__(config)
+        self.model: torch.nn.Module | None = None
         self.start()
+
+    @property
+    def tied(self) -> int:
+        """The number of targets of the last evaluation whose score another item shares."""
+        return sum(int(batch.sum()) for batch in self._columns["tied"])
 
     def start(self) -> None:
         """Discard the ranks of the last evaluation."""
-        columns = ("user", "item", "rank", "rank_unseen", "history")
+        columns = ("user", "item", "rank", "rank_unseen", "history", "tied")
         self._columns: dict[str, list[torch.Tensor]] = {name: [] for name in columns}
-        self.tied = 0
 
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
         """Collect one batch.
@@ -51,12 +56,14 @@ class RankCollector(Collector):
             positive_i: the internal item id of each target, ``[targets]``.
 
         Raises:
-            UserError: a score is NaN.
+            UserError: a score is not finite.
         """
-        if torch.isnan(scores_tensor).any():
-            raise UserError(f"{self.config['model']} gave NaN scores; lower learning_rate or set clip_grad_norm")
+        sampled = positive_u is None or len(interaction) != len(scores_tensor)
+        # RecBole gives the padding item, and items that are no candidates, a score of minus infinity
+        checked = scores_tensor if sampled else scores_tensor[:, 1:]
+        check_scores(checked, self.config["model"], self.model, allow_minus_infinity=sampled)
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
-        if positive_u is None or len(interaction) != len(scores_tensor):
+        if sampled:
             # The candidates are sampled: a rank among them is not a rank among all items
             return
         device = scores_tensor.device
@@ -64,15 +71,29 @@ class RankCollector(Collector):
         scores, target_score = scores_tensor[rows], scores_tensor[rows, items][:, None]
         rank = (scores >= target_score).sum(1)
         best_rank = (scores > target_score).sum(1) + 1
-        self.tied += int((rank > best_rank).sum())
+        tied = rank > best_rank
+        if tied.any() and "rec.topk" in self.data_struct:
+            self._place_tied_targets(rows[tied], rank[tied], len(scores_tensor))
         users = interaction[self.config["USER_ID_FIELD"]].to(device)
         lengths = interaction[self.config["ITEM_LIST_LENGTH_FIELD"]].to(device)
-        batch = {"user": users[rows], "item": items, "rank": rank, "history": lengths[rows]}
+        batch = {"user": users[rows], "item": items, "rank": rank, "history": lengths[rows], "tied": tied}
         seen = getattr(interaction, "seen", None)
         if seen is not None and torch.equal(rows.cpu(), torch.arange(len(interaction))):
             batch["rank_unseen"] = rank - _count_seen_above(scores, target_score, items, seen)
         for name, column in batch.items():
             self._columns[name].append(column.cpu())
+
+    def _place_tied_targets(self, rows: torch.Tensor, rank: torch.Tensor, n_rows: int) -> None:
+        """Put targets that tie at their rank in what RecBole computes its metrics from, one target in each row.
+
+        Args:
+            rows: rows of the batch.
+            rank: the rank of their targets.
+            n_rows: the number of rows of the batch, the last ones collected.
+        """
+        # the columns are the hits at each rank, and in the end the number of targets
+        hits = self.data_struct.get("rec.topk")[-n_rows:, :-1]
+        hits[rows] = (torch.arange(1, hits.shape[1] + 1, device=hits.device) == rank[:, None]).to(hits.dtype)
 
     def get_data_struct(self):
         """Return what the metrics are computed from, over the users of all processes."""
@@ -118,6 +139,38 @@ class RankCollector(Collector):
             struct.set(key, torch.cat(tensors))
         columns = _gather({name: torch.cat(batches) for name, batches in self._columns.items() if batches})
         self._columns = {name: columns.get(name, []) for name in self._columns}
+
+
+def check_scores(
+    scores: torch.Tensor, name: str, model: torch.nn.Module | None, allow_minus_infinity: bool = False
+) -> None:
+    """Check that scores can be ranked.
+
+    Args:
+        scores: any scores.
+        name: the name of the model.
+        model: the model, to name the parameter that is not finite.
+        allow_minus_infinity: whether minus infinity stands for an item that is no candidate.
+
+    Raises:
+        UserError: a score is NaN or infinite.
+    """
+    bad = ~torch.isfinite(scores)
+    if allow_minus_infinity:
+        bad &= scores != -torch.inf
+    if not bad.any():
+        return
+    parameters = model.named_parameters() if model is not None else ()
+    broken = next((parameter for parameter, value in parameters if not torch.isfinite(value).all()), None)
+    where = (
+        f"its parameter {broken} is not finite"
+        if broken
+        else "all its parameters are finite, so they have grown too large"
+    )
+    kinds = "NaN" if torch.isnan(scores[bad]).any() else "infinite"
+    raise UserError(
+        f"{name} gave {kinds} scores ({where}); train again with a lower learning_rate or with clip_grad_norm"
+    )
 
 
 GAINS = {

@@ -76,6 +76,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         if config["keep_freed_memory"] and config["device"].type == "cpu":
             keep_freed_memory()
         self.eval_collector = RankCollector(config)
+        self.eval_collector.model = model
         self.run_directory: Path | None = None
         self.history: list[dict] = []
         self.users_per_second = 0.0
@@ -208,8 +209,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         self.result_unseen = self.eval_collector.result_unseen()
         if self.eval_collector.tied:
             self.logger.warning(
-                "%d of %d targets share their score with another item: RecBole's metrics order such ties arbitrarily, "
-                "the saved ranks count them against the model",
+                "%d of %d targets share their score with another item, which counts against the model",
                 self.eval_collector.tied,
                 eval_data.sample_size,
             )

@@ -4,7 +4,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_echomamba import Config
-from recbole_echomamba.training.evaluation import RankCollector, metrics_of_ranks
+from recbole_echomamba.training.evaluation import RankCollector, check_scores, metrics_of_ranks
 
 
 def collected(scores, targets, seen=None, **settings):
@@ -33,9 +33,35 @@ def test_ties_count_against_the_model():
     assert collector.tied == 1
 
 
-def test_nan_scores_are_refused():
-    with pytest.raises(ValueError, match="NaN"):
-        collected([[-np.inf, *[float("nan")] * 25]], [3])
+@pytest.mark.parametrize(("value", "kind"), [(np.nan, "NaN"), (np.inf, "infinite"), (-np.inf, "infinite")])
+@pytest.mark.parametrize("item", [1, 3, 25])
+def test_a_score_that_is_not_finite_is_refused_wherever_it_stands(value, kind, item):
+    scores = [-np.inf, *[0.0] * 25]
+    scores[item] = value
+    with pytest.raises(ValueError, match=f"EchoMamba4Rec gave {kind} scores"):
+        collected([scores], [3])
+
+
+def test_the_parameter_that_went_bad_is_named():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    with torch.no_grad():
+        model[1].weight[0, 0] = np.inf
+    with pytest.raises(ValueError, match=r"M gave NaN scores \(its parameter 1\.weight is not finite\)"):
+        check_scores(torch.tensor([0.0, np.nan]), "M", model)
+
+
+@pytest.mark.parametrize("equal", [2, 5, 25])
+def test_metrics_count_ties_against_the_model_as_ranks_do(equal):
+    from recbole.evaluator import Evaluator
+
+    settings = {"metrics": ["Hit", "NDCG", "MRR"], "topk": [1, 5, 20], "valid_metric": "NDCG@5"}
+    scores = [-np.inf, *[1.0] * equal, *[0.0] * (25 - equal)]
+    collector = collected([scores] * 3, [1, 2, 2], ([0], [25]), metric_decimal_place=10, **settings)
+    ranks = collector.ranks()["rank"]
+    assert ranks.tolist() == [equal] * 3
+    assert collector.tied == 3
+    found = Evaluator(collector.config).evaluate(collector.get_data_struct())
+    assert dict(found) == pytest.approx(metrics_of_ranks(ranks, settings["metrics"], settings["topk"]))
 
 
 def test_seen_items_leave_the_ranking_but_a_target_seen_before_stays():
