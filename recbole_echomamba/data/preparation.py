@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import recbole.data.dataset
@@ -13,10 +14,15 @@ from dataset_prep.origins import MOVIELENS, ORIGINS
 from recbole_echomamba.config.model_names import suggest
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.data.dataloader import FullSortLoader, NegSampleLoader, TrainLoader
+from recbole_echomamba.data.samples import measure_future
 from recbole_echomamba.data.sequence_loader import SequenceLoader
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
+from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.ranks import is_distributed, is_first_on_machine
+from recbole_echomamba.system.ranks import is_distributed, is_first_on_machine, is_main_process
+
+MAX_TIMES = 1_000_000
+"""How many training interactions are looked at to say how many are later than the test targets."""
 
 MIN_INTERACTIONS = 4
 """How many interactions leave-one-out needs of a user: one to start from, and one each to train, validate and test."""
@@ -63,6 +69,7 @@ def data_preparation(config, dataset):
     if config["save_dataset"] or config["save_dataloaders"]:
         raise UserError("save_dataset and save_dataloaders pickle objects; data_cache keeps prepared data instead")
     parts = dataset.build()
+    _log_future(config, parts)
     samplers = create_samplers(config, dataset, parts)
     if config["train_on"] == "all":
         parts[0] = _join_parts(dataset, parts)
@@ -133,6 +140,23 @@ def _require_windows(dataset, setting: str, default: str) -> None:
     if not isinstance(dataset, WindowedDataset):
         reason = "not possible with benchmark files or numerical features"
         raise UserError(f"{setting}: all is {reason}; set {setting}: {default}")
+
+
+def _log_future(config, parts) -> None:
+    """Warn where the split lets a model learn from interactions that are later than the targets it is tested on."""
+    samples = [part.inter_feat for part in (parts[0], parts[2])]
+    if not isinstance(samples[0], WindowedInteraction) or not is_main_process(config):
+        return
+    train_times, test_times = (part.flat[config["TIME_FIELD"]][part.targets.long()].numpy() for part in samples)
+    # of a large dataset every so many rows are enough for a share
+    step = max(1, len(train_times) // MAX_TIMES)
+    share = measure_future(train_times[::step], test_times)
+    if share:
+        logging.getLogger().warning(
+            "on average %.0f%% of the training interactions are later than a test target: leave-one-out lets the model learn "
+            "from the future, in published figures too; docs/protocols.md says how to split by global time",
+            100 * share,
+        )
 
 
 def _read_inter_header(config) -> dict[str, str]:

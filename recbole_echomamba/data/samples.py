@@ -74,3 +74,18 @@ def count_reordered_users(user: np.ndarray, time: np.ndarray) -> int:
     latest = np.repeat(np.maximum.reduceat(time, starts), ends - starts)
     last = np.maximum.reduceat(np.where(time == latest, np.arange(len(time)), -1), starts)
     return int((last != ends - 1).sum())
+
+
+def measure_future(train_times: np.ndarray, test_times: np.ndarray) -> float:
+    """Return the share of training interactions that are later than a test target, averaged over the test targets.
+
+    Zero for a split by global time; near one half for leave-one-out where users come and go.
+
+    Args:
+        train_times: the time of every training interaction, in any order.
+        test_times: the time of every test target.
+    """
+    if not len(train_times) or not len(test_times):
+        return 0.0
+    earlier = np.searchsorted(np.sort(train_times), test_times, side="right")
+    return float(1 - earlier.mean() / len(train_times))
