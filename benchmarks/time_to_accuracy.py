@@ -22,11 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import timing
+from benchmarks import race_report
 from benchmarks.learning_curve import LearningCurve
 from benchmarks.scale import call_in_fresh_process
-from recbole_echomamba.report import Table, new_figure
-from recbole_echomamba.system.files import write_text
 from recbole_echomamba.system.hardware import list_versions, read_processor_name
 
 ALL_POSITIONS = {
@@ -52,12 +50,6 @@ CONTENDERS = {
 """Name to the model and its settings beside the defaults. RecBole's models train through our data, loaders and Trainer."""
 
 RECTOOLS = "RecTools SASRec"
-LEVELS = [0.10, 0.12, 0.14, 0.16, 0.18, 0.20]
-MEASURES = {"ndcg": "all items ranked", "ndcg_unseen": "seen items left out"}
-"""Name in a curve file to its protocol."""
-
-RACE_SETTINGS = ("dataset", "budget", "every", "epochs", "threads", "seed")
-"""Flags that must be the same for all curves of a plot."""
 
 WARM_UP_STEPS, TIMED_STEPS = 5, 25
 BUDGET_SHARE = 0.95
@@ -70,17 +62,28 @@ def main(arguments: list[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     # libraries read it when a new process imports them
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    failed = []
     for name in options.contenders:
         if is_complete(curve_path(options, name), options):
             print(f"{name}: complete", flush=True)
-        elif name == RECTOOLS:
-            train_rectools(options)
-        else:
-            print(f"{name}: training", flush=True)
-            call_in_fresh_process(train, options, name)
+            continue
+        curve_path(options, name).unlink(missing_ok=True)
+        try:
+            if name == RECTOOLS:
+                train_rectools(options)
+            else:
+                print(f"{name}: training", flush=True)
+                call_in_fresh_process(train, options, name)
+        except Exception as error:
+            # such as too little memory; the others train all the same
+            print(f"{name}: failed, {error!r}", flush=True)
+            failed.append(name)
     curves = {name: read_curve(curve_path(options, name)) for name in options.contenders}
     curves = {name: curve for name, curve in curves.items() if len(curve) > 1}
-    write_report(curves, options)
+    race = ", ".join(f"{key} {value}" for key, value in race_settings(options).items() if value is not None)
+    race_report.write_report(curves, race, options.levels, options.out)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}; the same command trains them again")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -98,7 +101,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="epochs of the contenders with a learning rate schedule (default: as many as fit the budget, by timed steps)",
     )
     parser.add_argument("--seed", type=int, default=2020, help="(default: 2020)")
-    parser.add_argument("--levels", nargs="+", type=float, default=LEVELS, help="NDCG@10 to reach, for the table")
+    parser.add_argument(
+        "--levels", nargs="+", type=float, default=race_report.LEVELS, help="NDCG@10 to reach, for the table"
+    )
     parser.add_argument(
         "--rectools-env",
         default=".venv-rectools",
@@ -107,6 +112,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", default="results/time-to-accuracy", help="folder of the curves, plot and table")
     return parser
+
+
+def race_settings(options: argparse.Namespace) -> dict:
+    """Return the settings that must be the same for all curves of a race."""
+    return {key: getattr(options, key) for key in ("dataset", "budget", "every", "epochs", "threads", "seed")}
 
 
 def curve_path(options: argparse.Namespace, name: str) -> Path:
@@ -118,7 +128,7 @@ def make_header(options: argparse.Namespace, name: str) -> dict:
     """Return the first line of a curve file."""
     return {
         "contender": name,
-        "race": {key: getattr(options, key) for key in RACE_SETTINGS},
+        "race": race_settings(options),
         "processor": read_processor_name(),
     }
 
@@ -135,8 +145,7 @@ def is_complete(path: Path, options: argparse.Namespace) -> bool:
     curve = read_curve(path)
     if not curve or "done" not in curve[-1]:
         return False
-    race = {key: getattr(options, key) for key in RACE_SETTINGS}
-    if curve[0]["race"] != race:
+    if curve[0]["race"] != race_settings(options):
         raise SystemExit(f"{path} is from another race, {curve[0]['race']}; name another --out, or remove the file")
     return True
 
@@ -297,73 +306,6 @@ def export_interactions(options: argparse.Namespace, path: Path) -> int:
         writer.writerow(["user_id", "item_id", "datetime", "part"])
         writer.writerows(zip(users, items, range(len(part)), part, strict=True))
     return config["MAX_ITEM_LIST_LENGTH"]
-
-
-def write_report(curves: dict[str, list[dict]], options: argparse.Namespace) -> None:
-    """Write ``race.png`` and ``race.md``, and print the tables.
-
-    Args:
-        curves: contender to the lines of its curve file.
-        options: flags of :func:`make_parser`.
-    """
-    timing.write_plot(str(options.out / "race.png"), lambda path: plot(curves, path))
-    race = ", ".join(f"{key} {getattr(options, key)}" for key in RACE_SETTINGS if getattr(options, key) is not None)
-    tables = "\n".join(
-        f"{title[0].upper()}{title[1:]}, CPU seconds (wall seconds) to a validation NDCG@10:\n\n"
-        + make_table(curves, measure, options.levels).to_markdown()
-        for measure, title in MEASURES.items()
-    )
-    notes = (
-        "Measuring takes no part in the seconds. A level counts as reached at the first measurement that shows it. "
-        "A contender with `times` reads the time between items, which the others do not.\n"
-    )
-    machine = next((curve[0]["processor"] for curve in curves.values()), "")
-    text = f"# Time to accuracy\n\n{machine}; {race}.\n\n![NDCG@10 by CPU seconds](race.png)\n\n{tables}\n{notes}"
-    write_text(options.out / "race.md", text)
-    print(tables)
-
-
-def make_table(curves: dict[str, list[dict]], measure: str, levels: list[float]) -> Table:
-    """Return when each contender reached each level, its best value and what it took to get there."""
-    header = ["contender", *(f"{level:.2f}" for level in levels), "best", "at", "epochs"]
-    rows = []
-    for name, curve in curves.items():
-        points = [line for line in curve if measure in line]
-        if not points:
-            continue
-        reached = [next((point for point in points if point[measure] >= level), None) for level in levels]
-        best = max(points, key=lambda point: point[measure])
-        cells = [format_seconds(point) if point else "" for point in reached]
-        rows.append([name, *cells, f"{best[measure]:.4f}", format_seconds(best), str(points[-1]["epochs"])])
-    return Table(header, rows)
-
-
-def format_seconds(point: dict) -> str:
-    """Return CPU seconds, and wall seconds in brackets."""
-    return f"{point['cpu']:.0f} ({point['wall']:.0f})"
-
-
-def plot(curves: dict[str, list[dict]], path: str) -> None:
-    """Plot validation NDCG@10 by CPU seconds, one line a contender, for both protocols side by side."""
-    fig = new_figure(10, 4.5)
-    axes = fig.subplots(1, len(MEASURES), sharex=True)
-    for ax, (measure, title) in zip(axes, MEASURES.items(), strict=True):
-        for name, curve in curves.items():
-            points = [line for line in curve if measure in line]
-            ax.plot(
-                [point["cpu"] for point in points],
-                [point[measure] for point in points],
-                label=name,
-                marker="o",
-                markersize=2.5,
-                linestyle="-" if "all positions" in name else "--",
-                linewidth=2 if "Mamba4Rec" in name else 1.2,
-            )
-        ax.set(xscale="log", xlabel="CPU seconds of training", ylabel="validation NDCG@10")
-        ax.set_title(title, fontsize=10)
-        ax.grid(alpha=0.3)
-    axes[0].legend(fontsize=7, frameon=False)
-    fig.savefig(path)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import learning_curve, models, scaling, scan, time_to_accuracy, timing
+from benchmarks import learning_curve, models, race_report, scaling, scan, time_to_accuracy, timing
 from recbole_echomamba.ops import dispatch
 from tests.conftest import HISTORY, USERS
 
@@ -120,5 +120,5 @@ def test_race_table_shows_the_first_measurement_that_reaches_a_level():
     points = [
         {"cpu": 10 * n, "wall": 20 * n, "epochs": n, "ndcg": value} for n, value in enumerate([0.05, 0.13, 0.11], 1)
     ]
-    table = time_to_accuracy.make_table({"A": [{}, *points, {"done": "budget"}]}, "ndcg", [0.1, 0.12, 0.2])
+    table = race_report.make_table({"A": [{}, *points, {"done": "budget"}]}, "ndcg", [0.1, 0.12, 0.2])
     assert table.rows == [["A", "20 (40)", "20 (40)", "", "0.1300", "20 (40)", "3"]]
