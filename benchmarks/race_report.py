@@ -30,7 +30,7 @@ def write_report(curves: dict[str, list[dict]], race: str, levels: list[float], 
     )
     notes = (
         "Measuring takes no part in the seconds. A level counts as reached at the first measurement that shows it. "
-        "A contender with `times` reads the time between items, which the others do not.\n"
+        "Every process keeps freed memory. A contender with `times` reads the time between items, which the others do not.\n"
     )
     machine = next((curve[0]["processor"] for curve in curves.values()), "")
     text = f"# Time to accuracy\n\n{machine}; {race}.\n\n![NDCG@10 by CPU seconds](race.png)\n\n{tables}\n{notes}"

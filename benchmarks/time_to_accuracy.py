@@ -263,7 +263,10 @@ def train_rectools(options: argparse.Namespace) -> None:
         command += ["--header", json.dumps(make_header(options, RECTOOLS)), "--length", length]
         for key in ("every", "budget", "threads", "seed"):
             command += [f"--{key}", getattr(options, key)]
-        subprocess.run([str(part) for part in command], check=True, cwd=Path(__file__).parent.parent)
+        # glibc keeps freed memory in this process too, as our Trainer has it do for every other contender
+        environment = {**os.environ, "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+        root = Path(__file__).parent.parent
+        subprocess.run([str(part) for part in command], check=True, cwd=root, env=environment)
 
 
 def find_rectools(folder: Path) -> Path | None:
