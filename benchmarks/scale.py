@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import shutil
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -105,8 +106,9 @@ def generate(folder: Path, shape: str) -> None:
 
 def call_in_fresh_process(function, *arguments):
     """Return ``function(*arguments)``, computed in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    # unlike multiprocessing.Pool, it raises when the process is killed
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def measure(folder: Path, shape: str, way: str, with_step: bool) -> dict:

@@ -1,11 +1,16 @@
 """The benchmarks run; what they measure is not tested."""
 
 import json
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pytest
 import torch
 
-from benchmarks import models, scaling, scan, timing
+from benchmarks import learning_curve, models, race_report, scaling, scan, time_to_accuracy, timing
 from recbole_echomamba.ops import dispatch
+from tests.conftest import HISTORY, USERS
 
 
 def test_models_are_measured_with_their_ratio_to_sasrec_and_kept_as_json():
@@ -47,3 +52,73 @@ def test_preparation_benchmark_writes_the_layouts_that_dataset_prep_reads(tmp_pa
         (tmp_path / name).mkdir()
         write(tmp_path / name, 100)
         assert main([name, "--raw", str(tmp_path / name), "--out", "out"]) == 0
+
+
+def test_learning_curve_counts_the_seconds_of_training_but_not_of_measuring(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.process_time", lambda: clock[0])
+    monkeypatch.setattr("time.perf_counter", lambda: 2 * clock[0])
+
+    def rank_targets():
+        clock[0] += 50
+        return np.array([1, 3, 11, np.inf]), np.array([1, 1, 1, 1])
+
+    curve = learning_curve.LearningCurve(tmp_path / "curve.jsonl", {"contender": "A"}, 4, 10, rank_targets)
+    curve.start()
+    spent = []
+    for _ in range(4):
+        clock[0] += 3
+        spent.append(curve.end_step())
+    curve.end_epoch()
+    curve.finish("budget")
+    assert spent == [False, False, False, True]
+    header, *points, done = time_to_accuracy.read_curve(curve.path)
+    assert header == {"contender": "A"}
+    # due at 4, at 8 and at the end of the budget; the end of the epoch is the step that has just been measured
+    assert [(point["steps"], point["cpu"], point["wall"]) for point in points] == [(2, 6, 12), (3, 9, 18), (4, 12, 24)]
+    assert {(point["ndcg"], point["ndcg_unseen"]) for point in points} == {(0.375, 1.0)}
+    assert done == {"done": "budget", "epochs": 1, "steps": 4}
+
+
+def test_race_trains_each_contender_once_and_reports_both_protocols(data_path, capsys):
+    flags = ["--dataset=cycle", f"--data_path={data_path}", "--budget=0.5", "--every=0.2", "--epochs=3", "--out=race"]
+    contenders = ["Mamba4Rec all positions, times", "RecBole GRU4Rec"]
+    time_to_accuracy.main([*flags, "--contenders", *contenders])
+    first = {path.name: path.read_text() for path in Path("race").glob("*.jsonl")}
+    assert sorted(first) == ["mamba4rec-all-positions-times.jsonl", "recbole-gru4rec.jsonl"]
+    scheduled, endless = (time_to_accuracy.read_curve(Path("race", name)) for name in sorted(first))
+    assert scheduled[-1]["done"] in ("epochs", "budget")
+    assert endless[-1]["done"] == "budget"
+    assert endless[-2]["cpu"] >= 0.5
+    for curve in (scheduled, endless):
+        points = curve[1:-1]
+        assert [point["cpu"] for point in points] == sorted(point["cpu"] for point in points)
+        # items of the history can only stand in the way of the target
+        assert all(point["ndcg"] <= point["ndcg_unseen"] for point in points)
+    assert all(name in Path("race/race.md").read_text() for name in contenders)
+    assert Path("race/race.png").read_bytes().startswith(b"\x89PNG")
+
+    capsys.readouterr()
+    time_to_accuracy.main([*flags, "--contenders", *contenders])
+    assert {path.name: path.read_text() for path in Path("race").glob("*.jsonl")} == first
+    assert capsys.readouterr().out.count(": complete") == 2
+    with pytest.raises(SystemExit, match="is from another race"):
+        time_to_accuracy.main([*flags, "--seed=7", "--contenders", contenders[0]])
+
+
+def test_race_exports_the_parts_that_our_models_train_and_validate_on(data_path, tmp_path):
+    options = time_to_accuracy.make_parser().parse_args(["--dataset=cycle", f"--data_path={data_path}"])
+    time_to_accuracy.export_interactions(options, tmp_path / "interactions.csv")
+    rows = pd.read_csv(tmp_path / "interactions.csv")
+    assert len(rows) == USERS * HISTORY
+    assert rows["datetime"].is_monotonic_increasing
+    for _, user in rows.groupby("user_id"):
+        assert user["part"].tolist() == ["train"] * (HISTORY - 2) + ["valid", "test"]
+
+
+def test_race_table_shows_the_first_measurement_that_reaches_a_level():
+    points = [
+        {"cpu": 10 * n, "wall": 20 * n, "epochs": n, "ndcg": value} for n, value in enumerate([0.05, 0.13, 0.11], 1)
+    ]
+    table = race_report.make_table({"A": [{}, *points, {"done": "budget"}]}, "ndcg", [0.1, 0.12, 0.2])
+    assert table.rows == [["A", "20 (40)", "20 (40)", "", "0.1300", "20 (40)", "3"]]
