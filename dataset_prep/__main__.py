@@ -1,4 +1,4 @@
-"""The command line: ``python -m dataset_prep NAME --raw PATH [--out dataset] [options]``."""
+"""The command line: ``python -m dataset_prep NAME --raw PATH... [--out dataset] [options]``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from dataset_prep import amazon, lfm1b, movielens, netflix, origins, table, tmall
+from dataset_prep.arguments import refuse_repeats
 from dataset_prep.download import download
 from dataset_prep.errors import PreparationError, first_line
 from dataset_prep.preparation import prepare
@@ -42,17 +43,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> str:
-    raw_files = RawFiles(_raw_path(options))
+    raw_files = RawFiles(*_raw_paths(options))
     malformed = MalformedRows(options.skip_bad)
     source = SOURCES[options.source].open_source(raw_files, options, malformed)
     return prepare(source, options, malformed)
 
 
-def _raw_path(options: argparse.Namespace) -> Path:
+def _raw_paths(options: argparse.Namespace) -> list[Path]:
     if options.download:
         if options.source not in origins.MOVIELENS:
             raise PreparationError(f"--download cannot fetch {options.source}: {_how_to_get(options.source)}")
-        return download(options.source, options.raw or Path("raw"))
+        if len(options.raw or []) > 1:
+            raise PreparationError("--download needs a single folder as --raw")
+        return [download(options.source, options.raw[0] if options.raw else Path("raw"))]
     if options.raw is None:
         raise PreparationError(f"--raw is missing: {_how_to_get(options.source)}")
     return options.raw
@@ -72,6 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
+        refuse_repeats(command)
         if name == "table":
             _add_table_arguments(command)
         else:
@@ -83,9 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_dataset_arguments(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument(
-        "--raw", type=Path, metavar="PATH", help="the archive as it is distributed, or a folder or file from it"
-    )
+    _add_raw_argument(parser, "the archive as it is distributed, or a folder or files from it")
     parser.add_argument("--name", type=_file_name, default=name, help=f"name of the prepared dataset (default: {name})")
     parser.add_argument(
         "--download",
@@ -95,10 +97,14 @@ def _add_dataset_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _add_table_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--raw", type=Path, metavar="PATH", help="one .csv, .tsv, .jsonl or .parquet file")
+    _add_raw_argument(parser, ".csv, .tsv, .jsonl or .parquet files, or folders of them; may be given several times")
     parser.add_argument("--name", type=_new_dataset_name, required=True, help="name of the prepared dataset")
     # Every dataset has the same options, but a table has no published archive.
     parser.add_argument("--download", action="store_true", help=argparse.SUPPRESS)
+
+
+def _add_raw_argument(parser: argparse.ArgumentParser, help_text: str) -> None:
+    parser.add_argument("--raw", type=Path, nargs="+", action="extend", metavar="PATH", help=help_text)
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:

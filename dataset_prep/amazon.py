@@ -1,23 +1,31 @@
-"""Amazon reviews of 2014 (McAuley): ratings only or reviews, with the metadata of the products where present.
+"""Amazon reviews (McAuley): ratings only or reviews, with the metadata of the products where present.
 
-``ratings_CATEGORY.csv``: ``user,asin,rating,unixtime``, no header. ``reviews_CATEGORY.json.gz`` and the 5-core
+2014: ``ratings_CATEGORY.csv``: ``user,asin,rating,unixtime``, no header. ``reviews_CATEGORY.json.gz`` and the 5-core
 ``reviews_CATEGORY_5.json.gz``: one JSON object a line with ``reviewerID, asin, overall, unixReviewTime``.
 ``meta_CATEGORY.json.gz``: one Python dict a line. Format, and totals of Beauty and Video Games:
 http://jmcauley.ucsd.edu/data/amazon/.
+
+2018: ``CATEGORY.csv``: ``asin,user,rating,unixtime``, no header. ``CATEGORY.json.gz`` and ``CATEGORY_5.json.gz`` as in 2014, but
+``meta_CATEGORY.json.gz`` is JSON: https://nijianmo.github.io/amazon/. 2023: ``CATEGORY.csv.gz`` with the header
+``user_id,parent_asin,rating,timestamp``; ``CATEGORY.jsonl.gz`` with these names; ``meta_CATEGORY.jsonl.gz``; times are
+milliseconds, which become seconds: https://amazon-reviews-2023.github.io/. The year of a ratings file is told by its columns, not
+by its name.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 from argparse import Namespace
+from functools import partial
 
 from dataset_prep.atomic_file import check_identifier
-from dataset_prep.errors import MissingFileError, PreparationError
-from dataset_prep.fields import IDENTIFIER, NUMBER, WHOLE_NUMBER, check_number
+from dataset_prep.errors import MissingFileError, PreparationError, RowError
+from dataset_prep.fields import IDENTIFIER, MILLISECONDS, NUMBER, UNIX_SECONDS, WHOLE_NUMBER, check_number
 from dataset_prep.origins import AMAZON, how_to_get
-from dataset_prep.raw_files import RawFiles
-from dataset_prep.rows import Layout, MalformedRows, parse_rows, read_lines
+from dataset_prep.raw_files import RawFile, RawFiles
+from dataset_prep.rows import Layout, MalformedRows, parse_rows, read_blocks, read_lines
 from dataset_prep.source import Feature, Source
 
 NAMES = list(AMAZON)
@@ -28,8 +36,29 @@ TOTALS = {
     "reviews_Video_Games_5.json": {"users": 24_303, "items": 10_672, "interactions": 231_780},
 }
 
-RATINGS = Layout({"user": IDENTIFIER, "asin": IDENTIFIER, "rating": NUMBER, "unixtime": WHOLE_NUMBER})
-REVIEWS = Layout({"reviewerID": IDENTIFIER, "asin": IDENTIFIER, "overall": NUMBER, "unixReviewTime": WHOLE_NUMBER})
+ASIN = re.compile("[0-9A-Z]{10}")
+RATING = re.compile(r"[0-5](\.\d)?")
+
+RATINGS_2014 = Layout(
+    {"user": IDENTIFIER, "asin": IDENTIFIER, "rating": NUMBER, "unixtime": WHOLE_NUMBER},
+    looks={"asin": ASIN, "rating": RATING, "unixtime": UNIX_SECONDS},
+    origin="Amazon's ratings of 2014",
+)
+RATINGS_2018 = Layout(
+    {"asin": IDENTIFIER, "user": IDENTIFIER, "rating": NUMBER, "unixtime": WHOLE_NUMBER},
+    looks=RATINGS_2014.looks,
+    origin="Amazon's ratings of 2018",
+)
+RATINGS_2023 = Layout(
+    {"user_id": IDENTIFIER, "parent_asin": IDENTIFIER, "rating": NUMBER, "timestamp": MILLISECONDS},
+    header=True,
+    looks={"parent_asin": ASIN, "rating": RATING, "timestamp": re.compile(r"\d{12,13}")},
+    origin="Amazon's ratings of 2023",
+)
+REVIEWS_2014 = Layout({"reviewerID": IDENTIFIER, "asin": IDENTIFIER, "overall": NUMBER, "unixReviewTime": WHOLE_NUMBER})
+"""The reviews of 2018 have the same fields."""
+
+REVIEWS_2023 = Layout(RATINGS_2023.fields)
 
 COLUMNS = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
 PRODUCT_HEADER = [
@@ -52,56 +81,92 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
     """
     category = AMAZON[options.source]
     names = [f"ratings_{category}.csv", f"reviews_{category}_5.json", f"reviews_{category}.json"]
+    names += [f"{category}.csv", f"{category}_5.json", f"{category}.json", f"{category}.jsonl"]
     found = [file for name in names if (file := raw_files.find(name))]
     if not found:
-        raise MissingFileError(f"{raw_files.path} holds none of {', '.join(names)}; {how_to_get(options.source)}")
+        raise MissingFileError(f"{raw_files.label} holds none of {', '.join(names)}; {how_to_get(options.source)}")
     if len(found) > 1:
         both = " and ".join(file.name for file in found)
-        raise PreparationError(f"{raw_files.path} holds {both}; point --raw at one of them")
+        raise PreparationError(f"{raw_files.label} holds {both}; point --raw at one of them")
     log = found[0]
-    if log.name.endswith(".csv"):
-        tables = RATINGS.read_tables(log, malformed)
-    else:
-        tables = REVIEWS.to_tables(parse_rows(log, read_lines(log), _parse_review, malformed))
-    events = (table.rename_columns(list(COLUMNS)) for table in tables)
     totals = TOTALS.get(log.name.rpartition("/")[2], {})
-    metadata = raw_files.find(f"meta_{category}.json")
+    notes = []
+    if log.name.endswith(".csv"):
+        layout = _find_layout(log)
+        tables = layout.read_tables(log, malformed)
+        if layout is not RATINGS_2014:
+            totals = {}
+            notes.append(f"{log.label} has the columns {layout.header_line} of {layout.origin}")
+        if layout is RATINGS_2018:
+            tables = (table.select(list(RATINGS_2014.fields)) for table in tables)
+    else:
+        layout = REVIEWS_2023 if log.name.endswith(".jsonl") else REVIEWS_2014
+        tables = layout.to_tables(parse_rows(log, read_lines(log), partial(_parse_review, layout), malformed))
+    events = (table.rename_columns(list(COLUMNS)) for table in tables)
+    metadata = raw_files.find(f"meta_{category}.json") or raw_files.find(f"meta_{category}.jsonl")
     if metadata is None:
-        return Source([log], events, COLUMNS, totals=totals)
+        return Source([log], [(log, events)], COLUMNS, totals=totals, notes=notes)
     products = parse_rows(metadata, read_lines(metadata), _parse_product, malformed)
-    return Source([log, metadata], events, COLUMNS, {"item": Feature(PRODUCT_HEADER, products)}, totals)
+    return Source([log, metadata], [(log, events)], COLUMNS, {"item": Feature(PRODUCT_HEADER, products)}, totals, notes)
 
 
-def _parse_review(line: bytes) -> list:
+def _find_layout(log: RawFile) -> Layout:
+    """Return the layout of a ratings file; that of 2014, which checks its columns, unless another one fits."""
+    _, block = next(read_blocks(log), (1, b""))
+    if block.decode("utf-8", "replace").lstrip("\ufeff").startswith(RATINGS_2023.header_line):
+        return RATINGS_2023
+    rows = RATINGS_2014.split_sample(block)
+    first, second = (sum(bool(ASIN.fullmatch(row[column])) for row in rows) for column in (0, 1))
+    return RATINGS_2018 if 2 * second < len(rows) <= 2 * first else RATINGS_2014
+
+
+def _parse_review(layout: Layout, line: bytes) -> list:
     try:
         review = json.loads(line)
-        texts = [str(review[name]) for name in REVIEWS.fields]
+        texts = [str(review[name]) for name in layout.fields]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"expected JSON with {', '.join(REVIEWS.fields)}: {error!r}") from None
-    return REVIEWS.parse_fields(texts)
+        years = "2023" if layout is REVIEWS_2023 else "2014 or 2018"
+        expected = f"expected JSON with {', '.join(layout.fields)}, as in the reviews of {years}"
+        raise RowError(f"{expected}: {error!r}", expected) from None
+    return layout.parse_fields(texts)
 
 
 def _parse_product(line: bytes) -> list[str]:
     try:
-        return _product_row(ast.literal_eval(line.decode("utf-8")))
+        text = line.decode("utf-8")
+        try:
+            # 2018 and 2023
+            product = json.loads(text)
+        except ValueError:
+            product = ast.literal_eval(text)
+        return _product_row(product)
     except (ValueError, SyntaxError, KeyError, TypeError, AttributeError, MemoryError, RecursionError) as error:
-        raise ValueError(f"expected a Python dict with asin: {error!r}") from None
+        expected = "expected a Python dict (2014) or JSON (2018, 2023) with asin or parent_asin"
+        raise RowError(f"{expected}: {error!r}", expected) from None
 
 
 def _product_row(product: dict) -> list[str]:
     title = str(product.get("title") or "")
-    brand = str(product.get("brand") or "")
-    # Several paths may share a category; a dict keeps the first of each, in order.
-    categories = dict.fromkeys(name.replace(" ", "_") for path in product.get("categories", []) for name in path)
+    brand = str(product.get("brand") or product.get("store") or "")
+    # 2014 has paths of names, of which several may share a name; 2018 (`category`) and 2023 have names.
+    paths = product.get("categories") or product.get("category") or []
+    names = [name for path in paths for name in ([path] if isinstance(path, str) else path)]
+    # A dict keeps the first of each, in order.
+    categories = dict.fromkeys(name.replace(" ", "_") for name in names)
     sales_type, sales_rank = next(iter(product.get("salesRank", {}).items()), ("", ""))
+    price = product.get("price")
+    if isinstance(price, str):
+        # 2018 and 2023 write "$9.99", and also ranges and other text, which are no price.
+        price = price.removeprefix("$").replace(",", "")
+        price = price if re.fullmatch(r"\d+(\.\d+)?", price) else None
     return [
-        check_identifier(product["asin"]),
+        check_identifier(product["parent_asin"] if "parent_asin" in product else product["asin"]),
         title,
         " ".join(categories),
         brand,
         str(sales_type),
         _number_or_empty(sales_rank),
-        _number_or_empty(product.get("price")),
+        _number_or_empty(price),
     ]
 
 

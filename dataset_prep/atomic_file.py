@@ -6,9 +6,12 @@ missing-value words that are pandas' defaults, so text is written such that both
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from dataset_prep.errors import RowError
 
 MISSING_WORDS = {
     "#N/A",
@@ -42,21 +45,22 @@ def check_identifier(text: str) -> str:
     """Return ``text`` when it can be the id of a user or an item in an atomic file.
 
     Raises:
-        ValueError: with the reason, such as "is empty"; the caller adds which field it is.
+        RowError: with the reason, such as "is empty"; the caller adds which field it is.
     """
     if not text:
-        raise ValueError("is empty")
+        raise RowError("is empty", "is empty")
     if text in MISSING_WORDS:
-        raise ValueError(f"is {text!r}, which RecBole reads as a missing value")
+        raise RowError(f"is {text!r}, which RecBole reads as a missing value", "is a missing value")
     if text == PADDING:
-        raise ValueError(f"is {text!r}, RecBole's padding id")
+        raise RowError(f"is {text!r}, RecBole's padding id", "is RecBole's padding id")
     if _SEPARATORS.search(text):
-        raise ValueError(f"is {text!r}: an atomic file cannot hold tabs, line ends or NUL in an id")
+        message = f"is {text!r}: an atomic file cannot hold tabs, line ends or NUL in an id"
+        raise RowError(message, "holds a tab, line end or NUL")
     if not text.isascii():
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            raise ValueError(f"is {text!r}, which is not UTF-8") from None
+            raise RowError(f"is {text!r}, which is not UTF-8", "is not UTF-8") from None
     return text
 
 
@@ -72,6 +76,18 @@ def escape_field(text: str) -> str:
     if text.startswith('"'):
         return '"' + text.replace('"', '""') + '"'
     return text
+
+
+def split_row(line: str, separator: str) -> list[str]:
+    """Return the fields of one line as they were before :func:`escape_field`.
+
+    A line of which the quotes do not enclose whole fields, as other programs write them, is divided at the separators only.
+    """
+    try:
+        (fields,) = csv.reader([line], delimiter=separator, strict=True)
+    except csv.Error:
+        fields = line.split(separator)
+    return [text[1:] if text[1:] in MISSING_WORDS and text.startswith(" ") else text for text in fields]
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> int:

@@ -14,6 +14,19 @@ class MissingFileError(PreparationError, FileNotFoundError):
     """A raw file or folder that does not exist. The message says which, and how to get it."""
 
 
+class RowError(ValueError):
+    """A row or a field that cannot be used.
+
+    Args:
+        message: what is wrong, with the value.
+        kind: the same without the value, by which skipped rows are counted.
+    """
+
+    def __init__(self, message: str, kind: str):
+        super().__init__(message)
+        self.kind = kind
+
+
 @contextmanager
 def explain_system_errors(failure: str) -> Iterator[None]:
     """Raise :class:`PreparationError` for errors of the operating system, such as a full disk or a missing permission.

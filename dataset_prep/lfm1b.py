@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from dataset_prep.errors import MissingFileError
-from dataset_prep.fields import TEXT, WHOLE_NUMBER, FieldType, check_number
+from dataset_prep.fields import TEXT, UNIX_SECONDS, WHOLE_NUMBER, FieldType, check_number
 from dataset_prep.origins import how_to_get
 from dataset_prep.raw_files import RawFile, RawFiles
 from dataset_prep.rows import Layout, MalformedRows, parse_rows, read_lines, skip_header
@@ -28,6 +28,7 @@ LEVELS = {"artists": 3_123_496, "albums": 15_641_432, "tracks": 31_634_450}
 EVENTS = Layout(
     {"user": WHOLE_NUMBER, "artist": WHOLE_NUMBER, "album": WHOLE_NUMBER, "track": WHOLE_NUMBER, "time": WHOLE_NUMBER},
     "\t",
+    looks={"time": UNIX_SECONDS},
 )
 ARTISTS = Layout({"id": WHOLE_NUMBER, "name": TEXT}, "\t")
 ALBUMS_OR_TRACKS = Layout({"id": WHOLE_NUMBER, "name": TEXT, "artist": WHOLE_NUMBER}, "\t")
@@ -81,7 +82,7 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
     """
     log = raw_files.find("LFM-1b_LEs.txt")
     if log is None:
-        raise MissingFileError(f"{raw_files.path} holds no LFM-1b_LEs.txt; {how_to_get('lfm-1b')}")
+        raise MissingFileError(f"{raw_files.label} holds no LFM-1b_LEs.txt; {how_to_get('lfm-1b')}")
     files = [log]
     features = {}
     items = raw_files.find(f"LFM-1b_{options.level}.txt")
@@ -99,7 +100,7 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
         for table in EVENTS.read_tables(log, malformed)
     )
     totals = {"users": USERS_TOTAL, "items": LEVELS[options.level], "interactions": EVENTS_TOTAL}
-    return Source(files, events, COLUMNS, features, totals)
+    return Source(files, [(log, events)], COLUMNS, features, totals)
 
 
 def _items(file: RawFile, level: str, malformed: MalformedRows) -> Feature:

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from dataset_prep import origins
-from dataset_prep.errors import MissingFileError
-from dataset_prep.fields import NUMBER, WHOLE_NUMBER, FieldType, parse_whole_number
+from dataset_prep.errors import MissingFileError, RowError
+from dataset_prep.fields import NUMBER, UNIX_SECONDS, WHOLE_NUMBER, FieldType, parse_whole_number
 from dataset_prep.raw_files import RawFile, RawFiles
 from dataset_prep.rows import Layout, MalformedRows, parse_rows, read_csv, read_lines, skip_header
 from dataset_prep.source import Feature, Source
@@ -37,7 +37,7 @@ TOTALS = {
 
 def _non_empty(text: str) -> str:
     if not text:
-        raise ValueError("is empty")
+        raise RowError("is empty", "is empty")
     return text
 
 
@@ -46,6 +46,7 @@ RATINGS_DAT = Layout(
     {"UserID": WHOLE_NUMBER, "MovieID": WHOLE_NUMBER, "Rating": NUMBER, "Timestamp": WHOLE_NUMBER},
     "::",
     encoding="latin-1",
+    looks={"Rating": re.compile(r"[0-5](\.\d)?"), "Timestamp": UNIX_SECONDS},
 )
 MOVIES_DAT = Layout({"MovieID": WHOLE_NUMBER, "Title": NON_EMPTY, "Genres": NON_EMPTY}, "::", encoding="latin-1")
 USERS_DAT = Layout(
@@ -60,7 +61,9 @@ USERS_DAT = Layout(
     encoding="latin-1",
 )
 RATINGS_CSV = Layout(
-    {"userId": WHOLE_NUMBER, "movieId": WHOLE_NUMBER, "rating": NUMBER, "timestamp": WHOLE_NUMBER}, header=True
+    {"userId": WHOLE_NUMBER, "movieId": WHOLE_NUMBER, "rating": NUMBER, "timestamp": WHOLE_NUMBER},
+    header=True,
+    looks={"rating": re.compile(r"[0-5](\.\d)?"), "timestamp": UNIX_SECONDS},
 )
 
 COLUMNS = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
@@ -83,7 +86,7 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
     else:
         files, layout, features = _open_csv(raw_files, name, malformed)
     events = (table.rename_columns(list(COLUMNS)) for table in layout.read_tables(files[0], malformed))
-    return Source(files, events, COLUMNS, features, TOTALS[name])
+    return Source(files, [(files[0], events)], COLUMNS, features, TOTALS[name])
 
 
 def _open_dat(raw_files: RawFiles, malformed: MalformedRows) -> tuple[list[RawFile], Layout, dict[str, Feature]]:
@@ -113,7 +116,7 @@ def _open_csv(
 def _require(raw_files: RawFiles, file_name: str, dataset: str) -> RawFile:
     file = raw_files.find(file_name)
     if file is None:
-        raise MissingFileError(f"{raw_files.path} holds no {file_name}; {origins.how_to_get(dataset)}")
+        raise MissingFileError(f"{raw_files.label} holds no {file_name}; {origins.how_to_get(dataset)}")
     return file
 
 
@@ -121,7 +124,7 @@ def _parse_movie(line: bytes) -> list[str]:
     movie, title, genres = MOVIES_DAT.parse_line(line)
     year = YEAR.search(title)
     if year is None:
-        raise ValueError(f"the title {title!r} does not end with its (year)")
+        raise RowError(f"the title {title!r} does not end with its (year)", "the title does not end with its (year)")
     return [str(movie), title[: year.start()], year[1], genres.replace("|", " ")]
 
 
@@ -135,7 +138,8 @@ def _parse_movie_record(record: list[str]) -> list[str]:
         movie, title, genres = record
         movie = str(parse_whole_number(movie))
     except ValueError as error:
-        raise ValueError(f"expected movieId,title,genres, found {record}: {error}") from None
+        expected = "expected movieId,title,genres"
+        raise RowError(f"{expected}, found {record}: {error}", expected) from None
     genres = "" if genres == "(no genres listed)" else genres.replace("|", " ")
     year = YEAR.search(title)
     if year is None:

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from dataset_prep.errors import MissingFileError
-from dataset_prep.fields import DATE, NUMBER, WHOLE_NUMBER, parse_whole_number
+from dataset_prep.errors import MissingFileError, RowError
+from dataset_prep.fields import DATE, DIGITS, WHOLE_NUMBER, FieldType, check_number, parse_whole_number
 from dataset_prep.origins import how_to_get
 from dataset_prep.raw_files import RawFile, RawFiles
 from dataset_prep.rows import Layout, MalformedRows, parse_rows, read_blocks, read_lines, split_lines
@@ -24,7 +24,15 @@ from dataset_prep.source import Feature, Source
 NAMES = ["netflix"]
 TOTALS = {"users": 480_189, "items": 17_770, "interactions": 100_480_507}
 
-RATINGS = Layout({"CustomerID": WHOLE_NUMBER, "Rating": NUMBER, "Date": DATE})
+
+def _parse_rating(text: str) -> str:
+    if check_number(text) not in {"1", "2", "3", "4", "5"}:
+        raise RowError(f"is {text!r}, not a whole number from 1 to 5", "is not a whole number from 1 to 5")
+    return text
+
+
+RATING = FieldType(pa.string(), DIGITS, _parse_rating)
+RATINGS = Layout({"CustomerID": WHOLE_NUMBER, "Rating": RATING, "Date": DATE})
 MOVIE_LINE = re.compile(rb"^(\d{1,18}):\r?(?:\n|\Z)", re.MULTILINE)
 
 COLUMNS = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
@@ -39,9 +47,9 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
     """
     ratings = raw_files.find_all("combined_data_*.txt") or raw_files.find_all("mv_*.txt")
     if not ratings:
-        missing = f"{raw_files.path} holds neither combined_data_*.txt nor mv_*.txt"
+        missing = f"{raw_files.label} holds neither combined_data_*.txt nor mv_*.txt"
         raise MissingFileError(f"{missing}; {how_to_get('netflix')}")
-    events = (table for file in ratings for table in _read_tables(file, malformed))
+    events = [(file, _read_tables(file, malformed)) for file in ratings]
     titles = raw_files.find("movie_titles.csv") or raw_files.find("movie_titles.txt")
     if titles is None:
         return Source(ratings, events, COLUMNS, totals=TOTALS)
@@ -90,7 +98,8 @@ def _parse_line_by_line(
         try:
             row = RATINGS.parse_line(text)
             if movie is None:
-                raise ValueError("a rating before the first `MovieID:` line")
+                reason = "a rating before the first `MovieID:` line"
+                raise RowError(reason, reason)
         except ValueError as error:
             malformed.report(file, line, error)
         else:
@@ -110,4 +119,5 @@ def _parse_title(line: bytes) -> list[str]:
         year = "" if year == "NULL" else str(parse_whole_number(year))
         return [str(parse_whole_number(movie)), title, year]
     except ValueError as error:
-        raise ValueError(f"expected MovieID,year,title, found {line!r}: {error}") from None
+        expected = "expected MovieID,year,title"
+        raise RowError(f"{expected}, found {line!r}: {error}", expected) from None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
+
+import pyarrow as pa
 
 from dataset_prep import record
 from dataset_prep.atomic_file import write_rows
@@ -17,6 +20,9 @@ from dataset_prep.staging import lock_and_stage, publish
 WITHOUT_EFFECT = {"raw", "out", "memory_limit", "force", "download", "name", "debug"}
 """Options that do not change what is written."""
 
+MOST_LISTED_FILES = 50
+"""Up to how many files the number of rows of each is printed."""
+
 
 def prepare(source: Source, options: Namespace, malformed: MalformedRows) -> str:
     """Write ``<out>/<name>/<name>.{inter,item,user,prep.json}``, all of them or none.
@@ -27,7 +33,7 @@ def prepare(source: Source, options: Namespace, malformed: MalformedRows) -> str
         malformed: what happens to malformed rows; the one that ``source`` reports to.
 
     Returns:
-        The line with the numbers of users, items and interactions.
+        The number of rows of each file, if there are several, and a line with the numbers of users, items and interactions.
 
     Raises:
         PreparationError: a row is malformed, the filters leave nothing, the totals differ from the published ones under
@@ -42,23 +48,28 @@ def prepare(source: Source, options: Namespace, malformed: MalformedRows) -> str
         if current and not options.force:
             unchanged = "nothing to do: made from the same files and options (--force prepares it again)"
             return f"{_summary(name, current['counts'])}\n{unchanged}"
+        rows_of_files: dict[str, int] = {}
         with lock_and_stage(folder) as staging:
-            counts = _write_files(source, options, staging)
+            print(*source.notes, sep="\n", end="\n" if source.notes else "", file=sys.stderr)
+            try:
+                counts = _write_files(source, options, staging, rows_of_files)
+            finally:
+                for line in malformed.describe():
+                    print(line, file=sys.stderr)
             if malformed.count:
                 counts["skipped"] = malformed.count
-                print(f"skipped {malformed.count} malformed rows, the first: {malformed.first}", file=sys.stderr)
             files = [staging / f"{name}.{part}" for part in ("inter", *source.features)]
             record.write_record(staging / f"{name}.prep.json", inputs, settings, counts, files)
             earlier_files = record.list_files(folder, name)
             publish(staging, folder, [file.name for file in files], record=f"{name}.prep.json")
             _delete_outdated_features(source, folder, name, earlier_files)
-    return _summary(name, counts)
+    return "\n".join([*_describe_files(rows_of_files), _summary(name, counts)])
 
 
-def _write_files(source: Source, options: Namespace, staging: Path) -> dict[str, int]:
-    """Write the data files into ``staging`` and return the counts for the record."""
+def _write_files(source: Source, options: Namespace, staging: Path, rows_of_files: dict[str, int]) -> dict[str, int]:
+    """Write the data files into ``staging``, fill ``rows_of_files`` and return the counts for the record."""
     with open_event_log(staging, source.columns, options.memory_limit) as log:
-        log.load(source.events)
+        log.load(_count_rows(source, rows_of_files))
         counts_read = log.counts()
         counts_listed = {}
         for part, feature in source.features.items():
@@ -70,6 +81,26 @@ def _write_files(source: Source, options: Namespace, staging: Path) -> dict[str,
             raise PreparationError("the filters leave no interactions")
         log.write(staging / f"{options.name}.inter", options.order)
     return {**counts, "interactions read": counts_read["interactions"], **counts_listed}
+
+
+def _count_rows(source: Source, rows_of_files: dict[str, int]) -> Iterator[pa.Table]:
+    """Yield the tables of all files; add to ``rows_of_files`` how many rows each file gave."""
+    for file, tables in source.events:
+        rows_of_files[file.label] = 0
+        for table in tables:
+            rows_of_files[file.label] += len(table)
+            yield table
+
+
+def _describe_files(rows_of_files: dict[str, int]) -> list[str]:
+    if len(rows_of_files) < 2:
+        return []
+    by_size = sorted(rows_of_files, key=rows_of_files.__getitem__)
+    if len(by_size) > MOST_LISTED_FILES:
+        smallest, largest = (f"{rows_of_files[file]:,} rows from {file}" for file in (by_size[0], by_size[-1]))
+        total = sum(rows_of_files.values())
+        return [f"{total:,} rows from {len(by_size):,} files: between {smallest} and {largest}"]
+    return [f"{rows:,} rows from {file}" for file, rows in rows_of_files.items()]
 
 
 def _filter(log: EventLog, options: Namespace) -> bool:

@@ -1,4 +1,4 @@
-"""Find and open the raw files of a dataset: a file, a folder, a zip or a tar, with or without gzip.
+"""Find and open the raw files of a dataset: files, folders, zips or tars, with or without gzip.
 
 Files in an archive are streamed; nothing is unpacked to disk. Refuse an archive with a name that points outside the
 archive, and a file that unpacks to more than ``LARGEST_RATIO`` times its compressed size.
@@ -7,6 +7,7 @@ archive, and a file that unpacks to more than ``LARGEST_RATIO`` times its compre
 from __future__ import annotations
 
 import fnmatch
+import glob
 import gzip
 import io
 import re
@@ -50,6 +51,11 @@ class RawFile:
     open_stored: Callable[[], BinaryIO]
 
     @property
+    def location(self) -> str:
+        """The label with the absolute path of the file on disk, which is the same however the path was given."""
+        return str(self.path.resolve()) + self.label[len(str(self.path)) :]
+
+    @property
     def is_gzip(self) -> bool:
         """Whether the file itself is compressed with gzip."""
         return self.label.endswith(".gz")
@@ -69,22 +75,36 @@ class RawFiles:
     """The raw files that ``--raw`` points at.
 
     Args:
-        path: a file, a folder, a zip or a tar.
+        paths: files, folders, zips and tars, or glob patterns of them.
+
+    Attributes:
+        files: the files in the order of ``paths``; those of a folder or a pattern sorted by path.
+        ignored: files of folders, archives and patterns that are left out, because a part of their path begins with ``.``
+            or ``_`` as in ``.DS_Store`` and ``_SUCCESS``: programs write them beside the data.
+        label: how messages name all of them.
 
     Raises:
-        MissingFileError: ``path`` does not exist.
-        PreparationError: the archive is damaged, encrypted or not to be trusted, or ``path`` cannot be read.
+        MissingFileError: a path does not exist, or a pattern matches nothing.
+        PreparationError: an archive is damaged, encrypted or not to be trusted, or a path cannot be read.
     """
 
-    def __init__(self, path: Path):
-        if not path.exists():
-            raise MissingFileError(f"{path} does not exist")
-        self.path = path
-        try:
-            with explain_system_errors(f"cannot read {path}"):
-                self.files = _list_files(path)
-        except DAMAGE_ERRORS as error:
-            raise PreparationError(f"{path}: the archive is truncated or damaged: {error}") from None
+    def __init__(self, *paths: Path):
+        self.label = " and ".join(map(str, paths))
+        self.files: list[RawFile] = []
+        self.ignored: list[RawFile] = []
+        for path in (found for given in paths for found in _expand_pattern(given)):
+            try:
+                with explain_system_errors(f"cannot read {path}"):
+                    files = _list_files(path)
+            except DAMAGE_ERRORS as error:
+                raise PreparationError(f"{path}: the archive is truncated or damaged: {error}") from None
+            for file in files:
+                # A file that was named itself is always read.
+                is_named = path in paths and file.label == str(path)
+                if _is_hidden(file.name) and not is_named:
+                    self.ignored.append(file)
+                else:
+                    self.files.append(file)
 
     def find(self, pattern: str) -> RawFile | None:
         """Return the only file whose name matches ``pattern``, or None.
@@ -95,7 +115,7 @@ class RawFiles:
         found = self.find_all(pattern)
         if len(found) > 1:
             names = ", ".join(file.name for file in found)
-            raise PreparationError(f"{self.path} holds several {pattern}: {names}; point --raw at one")
+            raise PreparationError(f"{self.label} holds several {pattern}: {names}; point --raw at one")
         return found[0] if found else None
 
     def find_all(self, pattern: str) -> list[RawFile]:
@@ -104,9 +124,26 @@ class RawFiles:
         return sorted(found, key=lambda file: file.name)
 
 
+def _expand_pattern(path: Path) -> list[Path]:
+    """Return the paths that match a glob pattern, sorted; or the path itself when it exists."""
+    if path.exists():
+        return [path]
+    if glob.has_magic(str(path)):
+        found = sorted(map(Path, glob.glob(str(path), recursive=True)))
+        if found:
+            return found
+        raise MissingFileError(f"no file matches {path}")
+    raise MissingFileError(f"{path} does not exist")
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
+
+
 def _list_files(path: Path) -> list[RawFile]:
     if path.is_dir():
-        return [_file_on_disk(file, file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file()]
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return [_file_on_disk(file, file.relative_to(path).as_posix()) for file in files]
     if zipfile.is_zipfile(path):
         return _files_in_zip(path)
     if path.name.endswith((".tar", ".tar.gz", ".tgz")):

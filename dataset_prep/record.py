@@ -14,10 +14,10 @@ VERSION = 1
 
 
 def describe_inputs(paths: Iterable[Path]) -> list[dict]:
-    """Return name, size in bytes and sha256 of each raw file."""
+    """Return name, size in bytes and sha256 of each raw file, in the order in which they are read."""
     return [
         {"file": path.name, "bytes": path.stat().st_size, "sha256": checksum(path, "sha256")}
-        for path in sorted(set(paths))
+        for path in dict.fromkeys(paths)
     ]
 
 

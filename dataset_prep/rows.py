@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO, TypeVar
 
@@ -18,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv
 from tqdm import tqdm
 
-from dataset_prep.errors import PreparationError
+from dataset_prep.errors import PreparationError, RowError
 from dataset_prep.fields import WHOLE_NUMBER, FieldType
 from dataset_prep.raw_files import DAMAGE_ERRORS, RawFile
 
@@ -30,26 +32,40 @@ LONGEST_LINE_BYTES = 64 << 20
 ROWS_PER_TABLE = 100_000
 """Rows that are converted to one table where they are parsed one at a time."""
 
+SAMPLE_BYTES = 1 << 16
+"""How much of a file is compared with :attr:`Layout.looks`."""
+
+MOST_REASONS = 10
+"""How many reasons for skipped rows are listed."""
 
 ONLY_ARROW_READS = (b"-", b"0x", b"0X")
 """Beginnings of a whole number that Arrow accepts and :func:`dataset_prep.fields.parse_whole_number` refuses."""
 
 
 class MalformedRows:
-    """Decide what happens to malformed rows.
+    """Decide what happens to malformed rows, and count them and the quoted fields that span several lines.
 
     Args:
         skip: skip and count them (``--skip-bad``) instead of stopping at the first one.
 
     Attributes:
-        count: number of rows skipped.
+        reasons: number of rows skipped for each reason.
         first: message of the first one.
+        multiline: number of rows with a quoted field that spans several lines.
+        first_multiline: message of the first one.
     """
 
     def __init__(self, skip: bool = False):
         self.skip = skip
-        self.count = 0
+        self.reasons: Counter[str] = Counter()
         self.first: str | None = None
+        self.multiline = 0
+        self.first_multiline: str | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of rows skipped."""
+        return sum(self.reasons.values())
 
     def report(self, file: RawFile, line: int, reason: object) -> None:
         """Count one malformed row, or stop.
@@ -65,9 +81,36 @@ class MalformedRows:
         message = f"{file.label}:{line}: {reason}"
         if not self.skip:
             raise PreparationError(message) from None
-        self.count += 1
+        self.reasons[getattr(reason, "kind", str(reason))] += 1
         if self.first is None:
             self.first = message
+
+    def note_multiline(self, file: RawFile, line: int, lines: int, hint: str) -> None:
+        """Count one row with a quoted field that spans several lines.
+
+        Args:
+            file: raw file that holds the row.
+            line: its first line, from 1.
+            lines: number of its lines.
+            hint: what to do if the quotes are part of the text; may be empty.
+        """
+        self.multiline += 1
+        if self.first_multiline is None:
+            self.first_multiline = f"{file.label}:{line}: a quoted field makes {lines} lines one row{hint}"
+
+    def describe(self) -> list[str]:
+        """Return what was counted as lines of text; none if there is nothing to say."""
+        lines = []
+        if self.multiline:
+            lines.append(f"rows of several lines: {self.multiline}, the first: {self.first_multiline}")
+        if self.count:
+            lines.append(f"skipped {self.count} malformed rows, the first: {self.first}")
+        if len(self.reasons) > 1:
+            listed = self.reasons.most_common(MOST_REASONS)
+            lines += [f"  {count} rows: {reason}" for reason, count in listed]
+            if others := self.count - sum(count for _, count in listed):
+                lines.append(f"  {others} rows: other reasons")
+        return lines
 
 
 def parse_rows(
@@ -92,12 +135,17 @@ class Layout:
         delimiter: text between two fields.
         header: whether the first line names the fields.
         encoding: encoding of the text.
+        looks: for some fields a pattern that most of their values match, to notice columns in another order or of other
+            content.
+        origin: whose layout it is, for messages.
     """
 
     fields: dict[str, FieldType]
     delimiter: str = ","
     header: bool = False
     encoding: str = "utf-8"
+    looks: dict[str, re.Pattern] = field(default_factory=dict)
+    origin: str = ""
 
     @property
     def header_line(self) -> str:
@@ -108,9 +156,12 @@ class Layout:
         """Yield the rows of a file in order, one table for each block.
 
         Raises:
-            PreparationError: the header names other fields, a row is malformed, or the file is damaged.
+            PreparationError: the header names other fields, a column does not look like what it is, a row is malformed, or
+                the file is damaged.
         """
-        for first_line, block in self._read_body(file):
+        for position, (first_line, block) in enumerate(self._read_body(file)):
+            if position == 0:
+                self._check_looks(file, first_line, block)
             table = self.parse_block(block)
             if table is None:
                 lines = enumerate(split_lines(block), first_line)
@@ -133,27 +184,49 @@ class Layout:
     def _check_header(self, file: RawFile, header: bytes) -> None:
         found = header.decode(self.encoding, "replace").lstrip("\ufeff").rstrip("\r")
         if found != self.header_line:
-            raise PreparationError(f"{file.label}:1: expected {self.header_line}, found {found!r}")
+            raise PreparationError(f"{file.label}:1: expected {self._describe()}, found {found!r}")
+
+    def _check_looks(self, file: RawFile, first_line: int, block: bytes) -> None:
+        rows = self.split_sample(block)
+        for position, name in enumerate(self.fields):
+            if name not in self.looks:
+                continue
+            strange = [row[position] for row in rows if not self.looks[name].fullmatch(row[position])]
+            if 2 * len(strange) > len(rows):
+                raise PreparationError(
+                    f"{file.label}:{first_line}: column {position + 1} does not look like {name}, it holds values such as "
+                    f"{strange[0]!r}; expected {self._describe()}"
+                )
+
+    def _describe(self) -> str:
+        return f"{self.header_line} ({self.origin})" if self.origin else self.header_line
+
+    def split_sample(self, block: bytes) -> list[list[str]]:
+        """Return the texts of the fields of the first lines of a block, without lines that have another number of fields."""
+        text = block[:SAMPLE_BYTES].decode(self.encoding, "replace")
+        rows = [line.rstrip("\r").split(self.delimiter) for line in text.split("\n")]
+        return [row for row in rows if len(row) == len(self.fields)]
 
     def parse_line(self, line: bytes) -> list:
-        """Return the values of one line; ValueError with the reason when it is malformed."""
+        """Return the values of one line; RowError with the reason when it is malformed."""
         try:
             text = line.decode(self.encoding)
         except UnicodeDecodeError:
-            raise ValueError(f"is not {self.encoding}: {line!r}") from None
+            raise RowError(f"is not {self.encoding}: {line!r}", f"is not {self.encoding}") from None
         texts = text.split(self.delimiter)
         if len(texts) != len(self.fields):
-            raise ValueError(f"expected {self.header_line}, found {text!r}")
+            expected = f"expected {self.header_line}"
+            raise RowError(f"{expected}, found {text!r}", expected)
         return self.parse_fields(texts)
 
     def parse_fields(self, raw_values: Sequence) -> list:
-        """Return the values of one row; ValueError that names the field when one is malformed."""
+        """Return the values of one row; RowError that names the field when one is malformed."""
         values = []
         for (name, field_type), raw_value in zip(self.fields.items(), raw_values, strict=True):
             try:
                 values.append(field_type.parse(raw_value))
-            except ValueError as error:
-                raise ValueError(f"{name} {error}") from None
+            except RowError as error:
+                raise RowError(f"{name} {error}", f"{name} {error.kind}") from None
         return values
 
     def parse_block(self, block: bytes) -> pa.Table | None:
@@ -275,16 +348,26 @@ def skip_header(lines: Iterable[tuple[int, Line]]) -> Iterator[tuple[int, Line]]
     return ((line, content) for line, content in lines if line > 1)
 
 
-def read_csv(file: RawFile, malformed: MalformedRows, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """Yield the records of a quoted CSV in UTF-8, header included, each with the number of its first line.
+def read_csv(
+    file: RawFile, malformed: MalformedRows, delimiter: str = ",", quoted: bool = True, hint: str = ""
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a CSV in UTF-8, header included, each with the number of its first line.
 
     Bytes that are not UTF-8 become lone surrogates, which :func:`dataset_prep.atomic_file.check_identifier` refuses.
+
+    Args:
+        file: raw file to read.
+        malformed: what happens to malformed rows.
+        delimiter: character between two fields.
+        quoted: whether quotes enclose fields; otherwise they are characters like any other.
+        hint: what to do if the quotes of a quoted file are part of its text; added to messages about quotes.
 
     Raises:
         PreparationError: a quote never closes, even when malformed rows are skipped: it is unknown what it swallowed.
     """
     csv.field_size_limit(LONGEST_LINE_BYTES)
-    reader = csv.reader(_read_text_lines(file), delimiter=delimiter, strict=True)
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.reader(_read_text_lines(file), delimiter=delimiter, quoting=quoting, strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -293,9 +376,11 @@ def read_csv(file: RawFile, malformed: MalformedRows, delimiter: str = ",") -> I
             return
         except csv.Error as error:
             if "unexpected end" in str(error):
-                raise PreparationError(f"{file.label}:{line}: a quote opens here and never closes") from None
-            malformed.report(file, line, error)
+                raise PreparationError(f"{file.label}:{line}: a quote opens here and never closes{hint}") from None
+            malformed.report(file, line, f"{error}{hint}")
         else:
+            if reader.line_num > line:
+                malformed.note_multiline(file, line, reader.line_num - line + 1, hint)
             yield line, record
 
 

@@ -29,14 +29,16 @@ class Source:
 
     Attributes:
         files: the raw files used.
-        events: tables of interactions in raw order, each with at least ``columns``.
+        events: each file of interactions, with its tables in raw order; a table has at least ``columns``.
         columns: RecBole's type of each column of ``.inter``, ``user_id``, ``item_id`` and ``timestamp`` among them.
         features: content of the ``item`` and ``user`` files, where the raw data have them.
         totals: the published ``users``, ``items``, ``interactions`` and ``items listed`` of the complete dataset.
+        notes: what a user should know about how the files are read.
     """
 
     files: Sequence[RawFile]
-    events: Iterable[pa.Table]
+    events: Sequence[tuple[RawFile, Iterable[pa.Table]]]
     columns: dict[str, str]
     features: dict[str, Feature] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()

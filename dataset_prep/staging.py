@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,11 +22,13 @@ def lock_and_stage(folder: Path) -> Iterator[Path]:
     """Lock ``folder`` and provide an empty staging folder inside it, which is deleted at the end.
 
     The staging folder is on the same file system as ``folder``, so that files can be moved by renaming. The operating
-    system releases the lock when the process dies; what a killed process left is deleted by the next one.
+    system releases the lock when the process dies; what a killed process left is deleted by the next one. Folders that this
+    call makes are deleted again if nothing is left in them.
 
     Raises:
         PreparationError: another process holds the lock.
     """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
@@ -44,6 +47,9 @@ def lock_and_stage(folder: Path) -> Iterator[Path]:
         # Delete the lock file while it is still locked, so that it is not deleted under another process.
         (folder / LOCK).unlink(missing_ok=True)
         lock.release()
+        with contextlib.suppress(OSError):
+            for each in made:
+                each.rmdir()
 
 
 def publish(staging: Path, folder: Path, names: Sequence[str], record: str) -> None:

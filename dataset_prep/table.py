@@ -1,4 +1,8 @@
-"""A log of your own: CSV, TSV, JSON lines or Parquet, one event a row, with the columns that the options name.
+"""Your own log: CSV, TSV, JSON lines or Parquet, one event a row, with the columns that the options name.
+
+The log may be several files, such as one for each day. They are read in the order in which they are given, those of a folder
+sorted by path, and their rows are put one after another. A file of tab-separated fields has no quoting unless ``--quote`` is
+given.
 
 Ids are text or whole numbers. Times are numbers since any origin, in any unit (RecBole uses only their order), or ISO 8601,
 which becomes seconds since 1970, in UTC where no zone is given. Both keep nine decimals exactly.
@@ -19,16 +23,20 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from dataset_prep.atomic_file import check_identifier
-from dataset_prep.errors import PreparationError
+from dataset_prep.errors import PreparationError, RowError
 from dataset_prep.fields import FieldType, check_number
 from dataset_prep.raw_files import DAMAGE_ERRORS, RawFile, RawFiles
 from dataset_prep.rows import ROWS_PER_TABLE, Layout, MalformedRows, parse_rows, read_csv, read_lines
 from dataset_prep.source import Source
 
 NAMES = ["table"]
-ACCEPTED_FILES = "point --raw at one .csv, .tsv, .jsonl or .parquet file, which may be gzipped or in a zip"
+ACCEPTED_FILES = "point --raw at .csv, .tsv, .jsonl or .parquet files, which may be gzipped or in a zip"
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson", ".json")
+PARQUET = ".parquet"
+MOST_LISTED = 3
+"""How many files that are left out a message names."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 TIME_LIMIT = Decimal(10) ** 19
 """Python's decimals have 28 digits, of which nine are decimals of the time."""
@@ -41,56 +49,95 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--time-col", required=True, metavar="COLUMN", help="the column of the time")
     parser.add_argument("--rating-col", metavar="COLUMN", help="the column of the rating")
     parser.add_argument("--delimiter", help="between the fields of CSV (default: a comma, in .tsv a tab)")
+    quoting = parser.add_mutually_exclusive_group()
+    quoting.add_argument(
+        "--quote",
+        action="store_true",
+        default=None,
+        help='fields may be enclosed in "quotes" (default, except between tabs)',
+    )
+    quoting.add_argument(
+        "--no-quote", dest="quote", action="store_false", default=None, help="quotes are part of the text"
+    )
 
 
 def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRows) -> Source:
     """Open the log.
 
     Raises:
-        PreparationError: there is not exactly one file of a known format, or a column is missing.
+        PreparationError: there is no file, a file has an unknown format or is given twice, or a column is missing or chosen
+            twice.
     """
-    if len(raw_files.files) != 1:
-        raise PreparationError(f"{raw_files.path} holds {len(raw_files.files)} files; {ACCEPTED_FILES}")
-    file = raw_files.files[0]
+    files = _list_files(raw_files)
     chosen = {"user_id": options.user_col, "item_id": options.item_col}
     if options.rating_col:
         chosen["rating"] = options.rating_col
     chosen["timestamp"] = options.time_col
-    rows = _read_rows(file, list(chosen.values()), options.delimiter, malformed)
+    if len(set(chosen.values())) < len(chosen):
+        raise PreparationError(f"a column is chosen twice: {', '.join(chosen.values())}; choose another for each")
+    if options.delimiter is not None and len(options.delimiter) != 1:
+        raise PreparationError(f"--delimiter must be one character, not {options.delimiter!r}")
     layout = Layout({name: FIELD_TYPES[name] for name in chosen})
-    events = layout.to_tables(parse_rows(file, rows, layout.parse_fields, malformed))
-    return Source([file], events, {name: RECBOLE_TYPES[name] for name in chosen})
+
+    def read_tables(file: RawFile) -> Iterator[pa.Table]:
+        rows = _read_rows(file, list(chosen.values()), options, malformed)
+        return layout.to_tables(parse_rows(file, rows, layout.parse_fields, malformed))
+
+    events = [(file, read_tables(file)) for file in files]
+    notes = []
+    if raw_files.ignored:
+        listed = ", ".join(file.label for file in raw_files.ignored[:MOST_LISTED])
+        more = f" and {len(raw_files.ignored) - MOST_LISTED} more" if len(raw_files.ignored) > MOST_LISTED else ""
+        notes.append(f"left out files with names that begin with . or _: {listed}{more}")
+    return Source(files, events, {name: RECBOLE_TYPES[name] for name in chosen}, notes=notes)
+
+
+def _list_files(raw_files: RawFiles) -> list[RawFile]:
+    if not raw_files.files:
+        raise PreparationError(f"{raw_files.label} holds no files; {ACCEPTED_FILES}")
+    seen: dict[str, RawFile] = {}
+    for file in raw_files.files:
+        if _suffix(file) not in (*DELIMITERS, *JSON_LINES, PARQUET):
+            raise PreparationError(f"{file.label} has an unknown format; {ACCEPTED_FILES}")
+        first = seen.setdefault(file.location.removesuffix(".gz"), file)
+        if first is not file:
+            raise PreparationError(f"{file.label} would be read twice, as {first.label} is given too; give one of them")
+    return raw_files.files
+
+
+def _suffix(file: RawFile) -> str:
+    return PurePosixPath(file.name).suffix.lower()
 
 
 def _read_rows(
-    file: RawFile, columns: list[str], delimiter: str | None, malformed: MalformedRows
+    file: RawFile, columns: list[str], options: Namespace, malformed: MalformedRows
 ) -> Iterator[tuple[int, Sequence]]:
     """Return numbered rows of the values in ``columns``, by the format that the name of the file tells."""
-    suffix = PurePosixPath(file.name).suffix.lower()
+    suffix = _suffix(file)
     if suffix in DELIMITERS:
-        delimiter = delimiter or DELIMITERS[suffix]
-        if len(delimiter) != 1:
-            raise PreparationError(f"--delimiter must be one character, not {delimiter!r}")
-        return _read_csv_columns(file, delimiter, columns, malformed)
+        delimiter = options.delimiter or DELIMITERS[suffix]
+        quoted = delimiter != "\t" if options.quote is None else options.quote
+        return _read_csv_columns(file, delimiter, quoted, columns, malformed)
     if suffix in JSON_LINES:
         return _read_json_columns(file, columns, malformed)
-    if suffix == ".parquet":
-        return _read_parquet_columns(file, columns)
-    raise PreparationError(f"{file.label} has an unknown format; {ACCEPTED_FILES}")
+    return _read_parquet_columns(file, columns)
 
 
 def _read_csv_columns(
-    file: RawFile, delimiter: str, columns: list[str], malformed: MalformedRows
+    file: RawFile, delimiter: str, quoted: bool, columns: list[str], malformed: MalformedRows
 ) -> Iterator[tuple[int, Sequence]]:
-    records = read_csv(file, malformed, delimiter)
+    records = read_csv(file, malformed, delimiter, quoted, "; if quotes are part of the text, add --no-quote")
     _, header = next(records, (1, []))
     # There are at least three columns, so itemgetter returns a tuple.
-    select = itemgetter(*(_position(file, column, header) for column in columns))
+    select = itemgetter(*(_position(file, column, header, quoted) for column in columns))
     for line, record in records:
         if len(record) == len(header):
             yield line, select(record)
         else:
-            malformed.report(file, line, f"{len(record)} fields where the header has {len(header)}")
+            reason = f"{len(record)} fields where the header has {len(header)}"
+            if not quoted and any(value.startswith('"') for value in record):
+                reason += "; if quotes enclose fields, add --quote"
+            malformed.report(file, line, reason)
 
 
 def _read_json_columns(file: RawFile, columns: list[str], malformed: MalformedRows) -> Iterator[tuple[int, Sequence]]:
@@ -101,7 +148,7 @@ def _read_json_columns(file: RawFile, columns: list[str], malformed: MalformedRo
         except KeyError as error:
             malformed.report(file, line, f"there is no {error}")
         except (ValueError, TypeError, RecursionError) as error:
-            malformed.report(file, line, f"not a JSON object: {error}")
+            malformed.report(file, line, RowError(f"not a JSON object: {error}", "not a JSON object"))
         else:
             yield line, values
 
@@ -113,7 +160,7 @@ def _read_parquet_columns(file: RawFile, columns: list[str]) -> Iterator[tuple[i
             stream = io.BytesIO(stream.read())
         parquet = pa.parquet.ParquetFile(stream)
         for column in columns:
-            _position(file, column, parquet.schema_arrow.names)
+            _position(file, column, parquet.schema_arrow.names, quoted=True)
         row = 1
         for batch in parquet.iter_batches(ROWS_PER_TABLE, columns=columns):
             values = [_to_python(batch[column]) for column in columns]
@@ -130,7 +177,7 @@ def _to_python(column: pa.Array) -> list:
     return column.to_pylist()
 
 
-def _position(file: RawFile, column: str, header: list[str]) -> int:
+def _position(file: RawFile, column: str, header: list[str], quoted: bool) -> int:
     if not header:
         raise PreparationError(f"{file.label} is empty")
     count = header.count(column)
@@ -140,6 +187,8 @@ def _position(file: RawFile, column: str, header: list[str]) -> int:
     if len(header) == 1:
         delimiter = next((mark for mark in ";|\t" if mark in header[0]), None)
         hint = f"; use --delimiter={delimiter!r}?" if delimiter else ""
+    elif not quoted and f'"{column}"' in header:
+        hint = "; if quotes enclose fields, add --quote"
     raise PreparationError(f"{file.label}:1: {count} columns are named {column!r} among {', '.join(header)}{hint}")
 
 
@@ -147,7 +196,7 @@ def _parse_identifier(value: object) -> str:
     if isinstance(value, str):
         return check_identifier(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"is {value!r}, neither text nor a whole number")
+        raise RowError(f"is {value!r}, neither text nor a whole number", "is neither text nor a whole number")
     return str(value)
 
 
@@ -161,10 +210,10 @@ def _parse_time(value: object) -> Decimal:
     if isinstance(value, date):
         value = _seconds_since_1970(value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise ValueError(f"is {value!r}, not a time")
+        raise RowError(f"is {value!r}, not a time", "is not a time")
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     if not exact.is_finite() or not 0 <= exact < TIME_LIMIT:
-        raise ValueError(f"is {value}, out of range")
+        raise RowError(f"is {value}, out of range", "is out of range")
     return round(exact, 9)
 
 
@@ -177,7 +226,8 @@ def _parse_time_text(text: str) -> Decimal | datetime:
         # Python 3.10 does not know the final Z.
         return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
     except ValueError as error:
-        raise ValueError(f"is {text!r}, neither a number nor an ISO time: {error}") from None
+        kind = "neither a number nor an ISO time"
+        raise RowError(f"is {text!r}, {kind}: {error}", f"is {kind}") from None
 
 
 def _seconds_since_1970(moment: date) -> Decimal:

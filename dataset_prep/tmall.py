@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset_prep.errors import MissingFileError, PreparationError
+from dataset_prep.errors import MissingFileError, PreparationError, RowError
 from dataset_prep.fields import DIGITS, WHOLE_NUMBER, FieldType, parse_date, parse_whole_number
 from dataset_prep.origins import how_to_get
 from dataset_prep.raw_files import RawFile, RawFiles
@@ -45,7 +45,7 @@ def _action_type(variant: str) -> FieldType:
     def parse(text: str) -> str:
         if text not in names:
             choices = ", ".join(f"{number} {name}" for number, name in names.items())
-            raise ValueError(f"is {text!r}, not one of {choices}")
+            raise RowError(f"is {text!r}, not one of {choices}", "is not one of the actions")
         return names[text]
 
     return FieldType(pa.string(), DIGITS, parse)
@@ -115,13 +115,13 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
         raise PreparationError(f"--action {action}: {variant} has no such action; choose from {choices} and all")
     log = raw_files.find(LOG_FILES[variant])
     if log is None:
-        raise MissingFileError(f"{raw_files.path} holds no {LOG_FILES[variant]}; {how_to_get('tmall')}")
+        raise MissingFileError(f"{raw_files.label} holds no {LOG_FILES[variant]}; {how_to_get('tmall')}")
     columns = dict.fromkeys(COLUMN_NAMES[variant], "token")
     columns["timestamp"] = "float"
     if action != "all":
         del columns["action"]
     events = _read_tables(log, variant, action, malformed)
-    return Source([log], events, columns, totals=TOTALS.get((variant, action), {}))
+    return Source([log], [(log, events)], columns, totals=TOTALS.get((variant, action), {}))
 
 
 def _read_tables(log: RawFile, variant: str, action: str, malformed: MalformedRows) -> Iterator[pa.Table]:

@@ -8,6 +8,7 @@ import logging
 import sys
 import warnings
 
+from dataset_prep.arguments import refuse_repeats
 from recbole_echomamba.commands import COMMANDS, Command
 from recbole_echomamba.system.errors import UserError
 
@@ -124,6 +125,7 @@ def _add_command(commands, name: str, command: Command, prog: str) -> None:
         allow_abbrev=False,
         add_help=False,
     )
+    refuse_repeats(parser)
     command.add_arguments(parser)
     parser.add_argument_group("settings", SETTINGS_HELP)
     general = parser.add_argument_group("general")

@@ -123,7 +123,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
 def execute_compare(options: argparse.Namespace, settings: dict[str, str]) -> None:
     """Run every model that has no result yet, write the report and print the table of test metrics."""
     from recbole_echomamba.comparison.compare import compare
-    from recbole_echomamba.comparison.contenders import parse_variant
+    from recbole_echomamba.comparison.contenders import parse_variants
     from recbole_echomamba.comparison.report import describe_missing, write_report
     from recbole_echomamba.comparison.tables import tabulate_metrics
 
@@ -136,7 +136,7 @@ def execute_compare(options: argparse.Namespace, settings: dict[str, str]) -> No
             split_list(options.models),
             options.dataset,
             seeds=[int(seed) for seed in seeds],
-            variants=dict(parse_variant(text) for text in options.variant),
+            variants=parse_variants(options.variant),
             config_file_list=split_list(options.config_files),
             config_dict=settings,
             out=out,

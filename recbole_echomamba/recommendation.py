@@ -13,6 +13,7 @@ from recbole.data.transform import construct_transform
 from torch import Tensor
 from tqdm import tqdm
 
+from dataset_prep.atomic_file import split_row
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.data.dataloader import limit_batch_size
 from recbole_echomamba.data.histories import Histories, HistoryBatch
@@ -285,7 +286,7 @@ def _read_titles(config) -> dict[str, str]:
         lines = file.read_text(encoding=config["encoding"] or "utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{file} cannot be decoded ({error}); name its --encoding, or write it as utf-8") from None
-    rows = [line.split(config["field_separator"]) for line in lines if line]
+    rows = [split_row(line, config["field_separator"]) for line in lines if line]
     title_column = next((i for i, name in enumerate(header) if "title" in name or "name" in name), None)
     if title_column is None or config["ITEM_ID_FIELD"] not in header:
         required = f"{config['ITEM_ID_FIELD']} and one whose name contains `title` or `name`"

@@ -197,6 +197,15 @@ WRONG = {
     "a missing argument": (["compare", "--dataset=cycle"], "the following arguments are required: --models"),
     "no number": (["run", "--nproc=two"], "argument --nproc: invalid int value: 'two'"),
     "an unknown choice": (["tune", "--tool=Optuna"], "argument --tool: invalid choice: 'Optuna'"),
+    "two models": (["run", "-m=SASRec", "--model=GRU4Rec"], "is given twice, as 'SASRec' and 'GRU4Rec'"),
+    "two numbers": (["run", "--nproc=1", "--nproc=2"], "--nproc: is given twice, as '1' and '2'"),
+    "two lists": (["compare", "--models=A", "-d=c", "--seeds=1", "--seeds=2"], "--seeds: is given twice"),
+    "two choices": (["tune", "--tool=Ray", "--tool=Hyperopt"], "--tool: is given twice"),
+    "two histories": (
+        ["recommend", "--run=r", "--out=o.csv", "--history=1", "--history=2"],
+        "--history: is given twice",
+    ),
+    "two pages": (["inspect", "r", "--out=a.html", "--out=b.html"], "--out: is given twice"),
     "two kinds of users": (["recommend", "--run=r", "--out=o.csv", "--all", "--users=u"], "not allowed with"),
 }
 

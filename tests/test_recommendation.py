@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dataset_prep.atomic_file import write_rows
 from recbole_echomamba import load_run, recommend, run
 from recbole_echomamba.cli import main
 from recbole_echomamba.data.histories import Histories
@@ -194,6 +195,15 @@ def test_titles_come_from_the_item_file_as_they_are_written_there(mamba, data_pa
     assert table["title"].tolist() == [titles[item] for item in table["item_id"]]
     with pytest.raises(MissingFileError, match=r"there are no titles: .*cycle\.item does not exist"):
         recommend(mamba, users=["u1"], titles=True)
+
+
+def test_titles_that_dataset_prep_wrote_are_read_back_exactly(mamba, data_path, tmp_path):
+    shutil.copytree(data_path / "cycle", tmp_path / "cycle")
+    names = ['"Great Performances" Cats', '"Heroes"', "None", '"', 'The "x"', "NA"]
+    titles = {f"i{n}": names[n % len(names)] for n in range(ITEMS)}
+    write_rows(tmp_path / "cycle" / "cycle.item", ("item_id:token", "title:token_seq"), titles.items())
+    table = recommend(mamba, users=["u1"], topk=ITEMS, titles=True, config_dict={"data_path": str(tmp_path)})
+    assert table.set_index("item_id")["title"].to_dict() == titles
 
 
 def test_an_item_file_without_titles_is_refused_with_its_columns(mamba, data_path, tmp_path):

@@ -75,7 +75,8 @@ def parse_variant(text: str) -> tuple[str, dict]:
     """Parse a variant such as ``wide:hidden_size=24,topk=[5,10]`` into its name and the settings that it changes.
 
     Raises:
-        UserError: it is not written ``NAME:KEY=VALUE,KEY=VALUE``, or the name is a word such as ``none``.
+        UserError: it is not written ``NAME:KEY=VALUE,KEY=VALUE``, a setting is given twice, or the name is a word such as
+            ``none``.
     """
     name, _, assignments = text.partition(":")
     # Commas within a value are not followed by a key.
@@ -87,7 +88,25 @@ def parse_variant(text: str) -> tuple[str, dict]:
             f"cannot read the variant {text!r}; write NAME:KEY=VALUE,KEY=VALUE, where NAME is made of letters, digits and "
             "underscores and is not a value such as none or true"
         )
-    return name, {key: parse_value(value) for key, _, value in pairs}
+    changes = {key: parse_value(value) for key, _, value in pairs}
+    if len(changes) < len(pairs):
+        raise UserError(f"the variant {text!r} gives a setting twice; give each once")
+    return name, changes
+
+
+def parse_variants(texts: list[str]) -> dict[str, dict]:
+    """Parse several variants, see :func:`parse_variant`, into the changes of each by its name.
+
+    Raises:
+        UserError: one cannot be read, or two have the same name.
+    """
+    variants: dict[str, dict] = {}
+    for text in texts:
+        name, changes = parse_variant(text)
+        if name in variants:
+            raise UserError(f"two variants are named {name!r}; give each --variant a name of its own")
+        variants[name] = changes
+    return variants
 
 
 def make_contenders(models: list[str], variants: dict[str, dict]) -> list[Contender]:

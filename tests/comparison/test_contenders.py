@@ -1,7 +1,14 @@
 import pytest
 
 from recbole_echomamba import Config
-from recbole_echomamba.comparison.contenders import Contender, check_comparable, has_fixed_loss, parse_variant
+from recbole_echomamba.comparison.contenders import (
+    Contender,
+    check_comparable,
+    has_fixed_loss,
+    parse_variant,
+    parse_variants,
+)
+from recbole_echomamba.system.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -39,3 +46,10 @@ def test_a_variant_is_parsed_into_its_name_and_settings():
         "wide",
         {"hidden_size": 24, "topk": [5, 10], "loss_type": "BPR"},
     )
+
+
+def test_a_setting_or_a_variant_given_twice_is_refused():
+    with pytest.raises(UserError, match="gives a setting twice"):
+        parse_variant("wide:hidden_size=24,hidden_size=32")
+    with pytest.raises(UserError, match="two variants are named 'wide'"):
+        parse_variants(["wide:hidden_size=24", "deep:num_layers=2", "wide:hidden_size=32"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dataset_prep import preparation
-from dataset_prep.__main__ import SOURCES, main
+from dataset_prep.__main__ import SOURCES, main, make_parser
 from dataset_prep.errors import MissingFileError, PreparationError
 from dataset_prep.origins import ORIGINS
 from tests.dataset_prep import layouts
@@ -48,7 +48,7 @@ def test_any_other_error_is_shown_as_a_bug_with_the_hint_at_debug(tmp_path, prep
     assert err == "error: KeyError: 'surprise'\nthis is a bug; run again with --debug for the traceback\n"
     with pytest.raises(KeyError, match="surprise"):
         prepare("ml-1m", raw, "--debug")
-    assert not list(Path("out/ml-1m").iterdir())
+    assert not Path("out").exists()
 
 
 def test_an_error_of_the_operating_system_is_one_line(tmp_path, prepare):
@@ -57,6 +57,30 @@ def test_an_error_of_the_operating_system_is_one_line(tmp_path, prepare):
     assert code == 1
     assert err.startswith("error: cannot prepare ml-1m in out/ml-1m: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("existing", ["out", "out/ml-1m"])
+def test_a_failed_preparation_deletes_only_the_folders_that_it_made(tmp_path, prepare, existing):
+    raw = layouts.write_ml1m(tmp_path / "raw", layouts.walks(3, 3))
+    (raw / "users.dat").write_text("broken\n")
+    Path(existing).mkdir(parents=True)
+    assert prepare("ml-1m", raw)[0] == 1
+    assert [str(path) for path in Path().rglob("out/**/*")] == (["out/ml-1m"] if existing == "out/ml-1m" else [])
+    assert Path("out").exists()
+
+
+@pytest.mark.parametrize("flags", [["--last=3", "--last", "4"], ["--out=a", "--out=b"], ["--min-item=1", "--min-i=2"]])
+def test_a_flag_with_two_values_is_refused(tmp_path, capsys, flags):
+    with pytest.raises(SystemExit, match="2"):
+        main(["ml-1m", f"--raw={tmp_path}", *flags])
+    assert "is given twice, as " in capsys.readouterr().err
+
+
+def test_a_flag_given_twice_with_the_same_value_is_accepted():
+    options = ["ml-1m", "--last=3", "--last=3"]
+    parser = make_parser()
+    assert [parser.parse_args(options).last for _ in range(2)] == [3, 3]
+    assert parser.parse_args(["ml-1m", "--last=4"]).last == 4
 
 
 def test_debug_does_not_make_a_prepared_dataset_outdated(tmp_path, prepare):
@@ -87,4 +111,4 @@ def test_without_raw_the_message_says_how_to_get_the_files(name, capsys):
     assert main([name, *columns]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: --raw is missing: ")
-    assert (ORIGINS[name].page if name in ORIGINS else "point --raw at one .csv") in err
+    assert (ORIGINS[name].page if name in ORIGINS else "point --raw at .csv") in err

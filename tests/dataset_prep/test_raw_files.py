@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from dataset_prep import raw_files
-from dataset_prep.errors import PreparationError
+from dataset_prep.errors import MissingFileError, PreparationError
 from dataset_prep.raw_files import RawFiles
 from tests.dataset_prep import layouts
 from tests.dataset_prep.test_sources import ROWS
@@ -118,6 +118,18 @@ def test_a_truncated_archive_is_refused(tmp_path, prepare):
     code, _, err = prepare("netflix", file)
     assert code == 1
     assert "the archive is truncated or damaged" in err
+
+
+def test_several_paths_and_patterns_are_read_in_the_order_given_and_folders_by_path(tmp_path):
+    for name in ("b.csv", "a.csv", "day/2.csv", "day/1.csv", "day/.hidden", "day/_SUCCESS", "_c.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    raw = RawFiles(tmp_path / "b.csv", tmp_path / "day", tmp_path / "[a_]*.csv")
+    assert [file.name for file in raw.files] == ["b.csv", "1.csv", "2.csv", "a.csv"]
+    assert [file.name for file in raw.ignored] == [".hidden", "_SUCCESS", "_c.csv"]
+    assert [file.name for file in RawFiles(tmp_path / "_c.csv").files] == ["_c.csv"]
+    with pytest.raises(MissingFileError, match=r"no file matches .*x\*\.csv"):
+        RawFiles(tmp_path / "x*.csv")
 
 
 def test_the_same_name_in_two_folders_is_refused(tmp_path):

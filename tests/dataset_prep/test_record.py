@@ -60,7 +60,7 @@ def test_other_inputs_and_damaged_outputs_are_prepared_again(raw, prepare):
         file.write("x\n")
     assert NOTHING not in prepare("lfm-1b", raw)[1]
     with open(raw / "LFM-1b_LEs.txt", "a") as file:
-        file.write("1\t2\t3\t4\t5\n")
+        file.write("1\t2\t3\t4\t1400000000\n")
     assert NOTHING not in prepare("lfm-1b", raw)[1]
     for text in ("{", "[]", "{}", '{"version": 1, "inputs": 1, "options": 1, "counts": 1, "files": 1}'):
         Path("out/lfm-1b/lfm-1b.prep.json").write_text(text)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_prep import rows
-from dataset_prep.amazon import RATINGS
+from dataset_prep.amazon import RATINGS_2014, RATINGS_2018, RATINGS_2023
 from dataset_prep.errors import PreparationError
 from dataset_prep.fields import WHOLE_NUMBER
 from dataset_prep.lfm1b import EVENTS
@@ -18,7 +18,7 @@ from dataset_prep.raw_files import RawFiles
 from dataset_prep.rows import MalformedRows
 from dataset_prep.tmall import LAYOUTS
 
-ALL = [EVENTS, RATINGS_CSV, RATINGS_DAT, NETFLIX_RATINGS, RATINGS, *LAYOUTS.values()]
+ALL = [EVENTS, RATINGS_CSV, RATINGS_DAT, NETFLIX_RATINGS, RATINGS_2014, RATINGS_2018, *LAYOUTS.values()]
 VALUES = [
     "0",
     "7",
@@ -58,7 +58,7 @@ def ordinary_texts(layout):
     return [dates.get(name, "1") for name in layout.fields]
 
 
-@pytest.mark.parametrize("layout", ALL)
+@pytest.mark.parametrize("layout", [*ALL, RATINGS_2023])
 @given(data=st.data())
 def test_a_block_gives_the_rows_of_its_lines(layout, data):
     row = st.lists(st.sampled_from(VALUES), min_size=len(layout.fields) - 1, max_size=len(layout.fields) + 1)
@@ -117,7 +117,7 @@ def test_blocks_are_the_file_in_whole_lines_and_their_numbers_are_right(tmp_path
 @pytest.mark.parametrize("bad_at", [1, 2, 500, 1000])
 def test_the_number_of_a_bad_line_is_right_in_every_block(tmp_path, monkeypatch, bad_at):
     monkeypatch.setattr(rows, "BLOCK_BYTES", 100)
-    lines = ["1\t2\t3\t4\t5"] * 1000
+    lines = ["1\t2\t3\t4\t1400000000"] * 1000
     lines[bad_at - 1] = "1\t2\t3\t4"
     Path("LFM-1b_LEs.txt").write_text("\n".join(lines))
     file = RawFiles(Path("LFM-1b_LEs.txt")).files[0]

@@ -1,5 +1,8 @@
 """How each dataset's raw layout is read."""
 
+import gzip
+import json
+
 import pytest
 
 from dataset_prep.__main__ import SOURCES
@@ -18,15 +21,15 @@ def test_later_movielens_keep_ratings_as_written_and_commas_in_titles(tmp_path, 
 
 
 def test_ratings_alone_are_enough(tmp_path, prepare, read):
-    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,0.5,100\n")
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,0.5,1400000000\n")
     assert prepare("ml-latest", tmp_path / "ratings.csv")[0] == 0
-    assert read("ml-latest")[1] == [["1", "2", "0.5", "100"]]
+    assert read("ml-latest")[1] == [["1", "2", "0.5", "1400000000"]]
 
 
 def test_a_series_without_a_year_keeps_its_whole_title(tmp_path, prepare, read):
     raw = tmp_path / "raw"
     raw.mkdir()
-    (raw / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,0.5,100\n")
+    (raw / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,0.5,1400000000\n")
     (raw / "movies.csv").write_text("movieId,title,genres\n2,Babylon 5 (1994-98),(no genres listed)\n")
     assert prepare("ml-latest", raw)[0] == 0
     assert read("ml-latest", "item")[1] == [["2", "Babylon 5 (1994-98)", "", ""]]
@@ -110,6 +113,83 @@ def test_amazon_products_are_read_as_python_literals(tmp_path, prepare, read):
     prepare("amazon-beauty", layouts.write_amazon_reviews(tmp_path / "raw", ROWS))
     product = [layouts.asin(1), "Soap 'n' \"1\"", "Beauty Hair_Care", " None", "Beauty", "1", "9.99"]
     assert read("amazon-beauty", "item")[1][0] == product
+
+
+def test_amazon_ratings_of_2018_have_the_item_first_whatever_the_file_is_called(tmp_path, prepare, read):
+    for name in ("ratings_Beauty.csv", "Beauty.csv"):
+        text = "".join(f"{layouts.asin(i)},A{u}XYZ,{r}.0,{t}\n" for u, i, r, t in ROWS)
+        (tmp_path / name).write_text(text)
+        code, _, err = prepare("amazon-beauty", tmp_path / name)
+        assert code == 0
+        assert f"{name} has the columns asin,user,rating,unixtime of Amazon's ratings of 2018" in err
+        expected = [[f"A{u}XYZ", layouts.asin(i), f"{r}.0", str(t)] for u, i, r, t in ROWS]
+        assert read("amazon-beauty") == (RATED, expected)
+
+
+def test_amazon_data_of_2023_have_times_in_milliseconds(tmp_path, prepare, read):
+    header = "user_id,parent_asin,rating,timestamp"
+    rows = [[f"A{u}XYZ", layouts.asin(i), f"{r}.0", t * 1000 + 250] for u, i, r, t in ROWS]
+    text = "".join(",".join(map(str, row)) + "\n" for row in rows)
+    (tmp_path / "Beauty.csv.gz").write_bytes(gzip.compress(f"{header}\n{text}".encode()))
+    lines = [json.dumps(dict(zip(header.split(","), row, strict=True))) + "\n" for row in rows]
+    (tmp_path / "Beauty.jsonl").write_text("".join(lines))
+    for name in ("Beauty.csv.gz", "Beauty.jsonl"):
+        assert prepare("amazon-beauty", tmp_path / name)[0] == 0
+        expected = [[f"A{u}XYZ", layouts.asin(i), f"{r}.0", f"{t}.25"] for u, i, r, t in ROWS]
+        assert read("amazon-beauty") == (RATED, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "product", "row"),
+    [
+        (
+            "meta_Beauty.json",
+            {"asin": "B1", "title": "Soap", "category": ["Beauty", "Hair Care"], "brand": "X", "price": "$1,009.99"},
+            ["B1", "Soap", "Beauty Hair_Care", "X", "", "", "1009.99"],
+        ),
+        (
+            "meta_Beauty.jsonl",
+            {"parent_asin": "B1", "title": "Soap", "categories": ["Hair Care"], "store": None, "price": "from 9"},
+            ["B1", "Soap", "Hair_Care", "", "", "", ""],
+        ),
+    ],
+)
+def test_the_metadata_of_later_amazon_data_are_json(tmp_path, prepare, read, name, product, row):
+    raw = layouts.write_amazon_ratings(tmp_path / "raw", ROWS)
+    (raw / name).write_text(json.dumps(product) + "\n")
+    assert prepare("amazon-beauty", raw)[0] == 0
+    assert read("amazon-beauty", "item")[1] == [row]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "reason"),
+    [
+        ("amazon-beauty", "ratings_Beauty.csv", "a,b,5.0,1400000000\n", ":1: column 2 does not look like asin"),
+        (
+            "amazon-beauty",
+            "ratings_Beauty.csv",
+            "5.0,B000000001,A1,1400000000\n",
+            "expected user,asin,rating,unixtime (Amazon's",
+        ),
+        ("amazon-beauty", "ratings_Beauty.csv", "A1,B000000001,5.0,1400000000000\n", "does not look like unixtime"),
+        ("amazon-beauty", "Beauty.csv", "user_id,parent_asin,rating,timestamp\nA1,B000000001,5,1400000000\n", ":2: "),
+        ("ml-1m", "ratings.dat", "1::2::1400000000::3\n", "column 3 does not look like Rating"),
+        (
+            "ml-20m",
+            "ratings.csv",
+            "userId,movieId,rating,timestamp\n1,2,3,4\n",
+            "column 4 does not look like timestamp",
+        ),
+        ("lfm-1b", "LFM-1b_LEs.txt", "1400000000\t1\t2\t3\t4\n", "column 5 does not look like time"),
+        ("netflix", "combined_data_1.txt", "1:\n3,15000,2005-01-01\n", "Rating is '15000', not a whole number from 1"),
+    ],
+)
+def test_columns_that_do_not_look_like_what_they_are_stop_the_preparation(tmp_path, prepare, name, file, text, reason):
+    (tmp_path / file).write_text(text)
+    code, _, err = prepare(name, tmp_path / file, "--name", "x")
+    assert code == 1
+    assert f"{file}:" in err
+    assert reason in err
 
 
 def test_two_kinds_of_amazon_ratings_in_one_folder_are_refused(tmp_path, prepare):

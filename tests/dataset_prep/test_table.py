@@ -66,9 +66,105 @@ def write_zip(file):
     ],
 )
 def test_every_format_gives_the_same_interactions_in_their_order(tmp_path, prepare, read, file, write):
-    code, out, _ = prepare("table", write(tmp_path / file), *COLUMNS)
+    code, out, _ = prepare("table", write(tmp_path / file), *COLUMNS, *(["--quote"] if file == "log.tsv" else []))
     assert (code, out) == (0, "mine: 2 users, 2 items, 3 interactions\n")
     assert read("mine") == (HEADER, PACKED)
+
+
+def test_the_rows_of_all_files_are_kept_in_order_and_counted(tmp_path, prepare, read, capsys):
+    days = tmp_path / "days"
+    days.mkdir()
+    (days / "2.csv.gz").write_bytes(gzip.compress(b"who,what,when\na,x,3\na,y,4\n"))
+    (days / "1.jsonl").write_text('{"who": "b", "what": "z", "when": 2}\n')
+    (days / "_SUCCESS").touch()
+    (tmp_path / "first.tsv").write_text("when\twho\twhat\n5\tc\tx\n")
+    assert main(["table", f"--raw={tmp_path}/first.tsv", "--raw", str(days), "--out=out", *COLUMNS]) == 0
+    assert read("mine")[1] == [["c", "x", "5"], ["b", "z", "2"], ["a", "x", "3"], ["a", "y", "4"]]
+    printed = capsys.readouterr()
+    assert printed.err == f"left out files with names that begin with . or _: {days}/_SUCCESS\n"
+    assert printed.out.splitlines() == [
+        f"1 rows from {tmp_path}/first.tsv",
+        f"1 rows from {days}/1.jsonl",
+        f"2 rows from {days}/2.csv.gz",
+        "mine: 3 users, 3 items, 4 interactions",
+    ]
+    assert prepare("table", days / "*", *COLUMNS)[1].splitlines()[-1] == "mine: 2 users, 3 items, 3 interactions"
+
+
+def test_many_files_are_summed_up(tmp_path, prepare, monkeypatch):
+    monkeypatch.setattr("dataset_prep.preparation.MOST_LISTED_FILES", 2)
+    for day in range(3):
+        (tmp_path / f"{day}.csv").write_text("who,what,when\n" + "a,x,1\n" * day)
+    code, out, _ = prepare("table", tmp_path, *COLUMNS)
+    assert code == 0
+    assert out.startswith(
+        f"3 rows from 3 files: between 0 rows from {tmp_path}/0.csv and 2 rows from {tmp_path}/2.csv\n"
+    )
+
+
+def test_the_order_of_the_files_is_part_of_what_a_dataset_is_made_from(tmp_path, capsys, read):
+    (tmp_path / "1.csv").write_text("who,what,when\na,x,1\n")
+    (tmp_path / "2.csv").write_text("who,what,when\na,y,1\n")
+    for order, items in (("12", ["x", "y"]), ("21", ["y", "x"])):
+        paths = [str(tmp_path / f"{day}.csv") for day in order]
+        assert main(["table", "--raw", *paths, "--out=out", *COLUMNS]) == 0
+        assert "nothing to do" not in capsys.readouterr().out
+        assert [row[1] for row in read("mine")[1]] == items
+
+
+@pytest.mark.parametrize("second", ["log.csv", "../{folder}/log.csv", "log.csv.gz", "*.csv"])
+def test_a_file_that_would_be_read_twice_is_refused(tmp_path, capsys, second):
+    text = b"who,what,when\na,x,1\n"
+    (tmp_path / "log.csv").write_bytes(text)
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(text))
+    again = f"{tmp_path}/{second.format(folder=tmp_path.name)}"
+    assert main(["table", f"--raw={tmp_path}/log.csv", f"--raw={again}", "--out=out", *COLUMNS]) == 1
+    assert "would be read twice" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(("name", "options"), [("log.tsv", []), ("log.csv", ["--delimiter=\t"]), ("log.csv", "no")])
+def test_quotes_in_unquoted_text_are_kept_and_swallow_no_rows(tmp_path, prepare, read, name, options):
+    items = ['"Intro', "Two", 'Four 12"', '"Heroes"', "Heroes", 'Five "x" 5']
+    delimiter = "," if options == "no" else "\t"
+    lines = ["who", "when", "what"], *(("a", str(n), item) for n, item in enumerate(items))
+    (tmp_path / name).write_text("".join(delimiter.join(line) + "\n" for line in lines))
+    code, out, err = prepare("table", tmp_path / name, *COLUMNS, *(["--no-quote"] if options == "no" else options))
+    assert (code, out, err) == (0, "mine: 1 users, 6 items, 6 interactions\n", "")
+    assert [row[1] for row in read("mine")[1]] == items
+
+
+def test_a_quoted_field_over_several_lines_is_reported_with_its_line(tmp_path, prepare):
+    (tmp_path / "log.csv").write_text('who,when,what\na,1,"x\nb,2,y"\na,3,z\n')
+    _, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad")
+    assert "rows of several lines: 1, the first: " in err
+    assert "log.csv:2: a quoted field makes 2 lines one row; if quotes are part of the text, add --no-quote" in err
+
+
+@pytest.mark.parametrize("header", ["who\twhat\twhen", '"who"\t"what"\t"when"'])
+def test_the_option_for_quoted_tabs_is_named_where_it_may_be_needed(tmp_path, prepare, header):
+    (tmp_path / "log.tsv").write_text(f'{header}\na\t"x\ty"\t1\n')
+    code, _, err = prepare("table", tmp_path / "log.tsv", *COLUMNS)
+    assert code == 1
+    assert "if quotes enclose fields, add --quote" in err
+
+
+def test_skipped_rows_are_counted_by_reason(tmp_path, prepare):
+    rows = ["a,x,1", ",x,1", ",y,1", "a,x,soon", "a,x,later", "a,x,never", "a,x"]
+    (tmp_path / "log.csv").write_text("who,what,when\n" + "\n".join(rows) + "\n")
+    _, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad")
+    assert err.splitlines()[1:] == [
+        "  3 rows: timestamp is neither a number nor an ISO time",
+        "  2 rows: user_id is empty",
+        "  1 rows: 2 fields where the header has 3",
+    ]
+
+
+def test_a_column_chosen_twice_is_refused(tmp_path, prepare):
+    columns = [*COLUMNS[:-1], "what"]
+    code, _, err = prepare("table", write_csv(tmp_path / "log.csv"), *columns)
+    assert code == 1
+    assert "a column is chosen twice: who, what, what" in err
 
 
 def test_ratings_are_written_unchanged(tmp_path, prepare, read):
