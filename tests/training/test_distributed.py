@@ -44,10 +44,14 @@ def launch(how, settings, *more):
     return json.loads(Path("r.json").read_text()), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("how", ["torchrun", "nproc"])
-def test_two_processes_have_the_metrics_of_one(settings, how):
+ALL_POSITIONS = {"train_positions": "all", "causal": True, "time_gaps": True, "lr_schedule": "cosine"}
+
+
+@pytest.mark.parametrize(("how", "changed"), [("torchrun", {}), ("nproc", {}), ("nproc", ALL_POSITIONS)])
+def test_two_processes_have_the_metrics_of_one(settings, how, changed):
     # 48 users in batches of 7: the shards of two processes are uneven
-    result, log = launch(how, {**settings, "eval_batch_size": 14, "learning_rate": 0.01, "metric_decimal_place": 7})
+    settings = {**settings, "eval_batch_size": 14, "learning_rate": 0.01, "metric_decimal_place": 7, **changed}
+    result, log = launch(how, settings)
     assert "2 processes: 64 samples a step, 32 in each" in log
     config, model, _, _, valid, test = load_run(result["run_directory"])
     alone = Trainer(config, model)
@@ -57,9 +61,10 @@ def test_two_processes_have_the_metrics_of_one(settings, how):
     ranks = pyarrow.parquet.read_table(Path(result["run_directory"]) / "test_ranks.parquet")
     assert sorted(ranks["user"].to_pylist()) == sorted(f"u{user}" for user in range(48))
     alone.evaluate(test, load_best_model=False)
-    own = dict(zip(*(alone.eval_collector.ranks()[key].tolist() for key in ("user", "rank")), strict=True))
     users = test.dataset.token2id("user_id", ranks["user"].to_pylist()).tolist()
-    assert dict(zip(users, ranks["rank"].to_pylist(), strict=True)) == own
+    for column in ("rank", "rank_unseen"):
+        own = dict(zip(*(alone.eval_collector.ranks()[key].tolist() for key in ("user", column)), strict=True))
+        assert dict(zip(users, ranks[column].to_pylist(), strict=True)) == own
 
 
 @pytest.fixture(scope="module")
