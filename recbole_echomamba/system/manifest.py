@@ -7,6 +7,7 @@ directory whose files pass.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -69,15 +70,19 @@ def check_recorded(path: Path | str) -> None:
         return
     files = _read_manifest(path.parent)
     if files is None:
-        logging.getLogger().warning(
-            "%s has no %s: damage to its files would not be noticed", path.parent, MANIFEST_FILE
-        )
+        _warn_unrecorded(path.parent)
     elif path.name not in files:
         raise UserError(f"{path} is not in {MANIFEST_FILE} beside it: it was not written by the run; remove it")
     elif sha256(path) not in files[path.name]:
         raise UserError(
             f"{path} is damaged or has been changed: its digest is not the one in {MANIFEST_FILE}; restore it, or train again"
         )
+
+
+@functools.cache
+def _warn_unrecorded(directory: Path) -> None:
+    """Warn once in a process about a directory of a version that kept no manifest."""
+    logging.getLogger().warning("%s has no %s: damage to its files would not be noticed", directory, MANIFEST_FILE)
 
 
 def _read_manifest(directory: Path) -> dict[str, list[str]] | None:
