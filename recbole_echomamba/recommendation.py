@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from recbole.data.transform import construct_transform
 from torch import Tensor
 from tqdm import tqdm
 
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.data.dataloader import limit_batch_size
 from recbole_echomamba.data.histories import Histories, HistoryBatch
+from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.experiment import load_run
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import check_writable, write_atomically
