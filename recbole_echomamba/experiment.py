@@ -177,13 +177,19 @@ def build(config: Config, before_split: Callable[[SequentialDataset], None] | No
 def _build_model(config: Config, dataset) -> torch.nn.Module:
     """Build the model; what a model of RecBole says of a setting that it refuses becomes a :class:`UserError`."""
     try:
-        return config.model_class(config, dataset)
+        model = config.model_class(config, dataset)
     except (AssertionError, NotImplementedError, SystemExit) as error:
         if not config.model_class.__module__.startswith("recbole."):
             raise
         # an assertion without a message is named by its line
         reason = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
         raise UserError(f"{config.model} cannot be built with these settings: {reason}") from None
+    if config["learner"] == "sparse_adam":
+        sparse = {id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding) and part.sparse}
+        dense = next((name for name, parameter in model.named_parameters() if id(parameter) not in sparse), None)
+        if dense is not None:
+            raise UserError(f"learner: sparse_adam needs sparse gradients, which {dense} has not; set learner: adam")
+    return model
 
 
 def load_run(directory, model=None, config_dict=None):

@@ -86,7 +86,7 @@ def recommend(
     ):
         for batch in batches:
             window = transform(dataset, batch.window).to(config["device"])
-            scores = model.full_sort_predict(window).view(len(batch.user_ids), -1)
+            scores = _score_all_items(model, dataset, window).view(len(batch.user_ids), -1)
             # A model may also score tokens of its own beyond the items.
             scores = scores[:, : dataset.item_num].float().cpu()
             check_scores(scores[:, 1:], f"{config['model']} of {run}", model)
@@ -105,6 +105,20 @@ def recommend(
     if title_of is not None:
         table["title"] = table["item_id"].map(title_of)
     return table
+
+
+def _score_all_items(model, dataset, window) -> Tensor:
+    """Return the score of every item for each history; DIN and DIEN score one item at a time, as in RecBole's evaluation."""
+    try:
+        return model.full_sort_predict(window)
+    except NotImplementedError:
+        items = dataset.get_item_feature().to(window[dataset.uid_field].device)
+        scores = []
+        for row in range(len(window)):
+            repeated = window[row : row + 1].repeat_interleave(dataset.item_num)
+            repeated.update(items)
+            scores.append(model.predict(repeated))
+        return torch.cat(scores)
 
 
 def write_recommendations(table: pd.DataFrame, file: Path | str) -> None:

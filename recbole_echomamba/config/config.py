@@ -17,6 +17,7 @@ import recbole.config
 import torch
 import yaml
 from recbole.config import Config as RecBoleConfig
+from recbole.evaluator.register import smaller_metrics
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
@@ -303,9 +304,15 @@ class Config(RecBoleConfig):
                     "setting %r belongs to another model and has no effect on %s", key, self.model
                 )
             elif self.model in list_models():
-                raise UserError(f"there is no setting {key!r}; {suggest(key, sorted(known))}")
+                self._refuse_unknown(key, known)
             # any other key is a setting of a custom model
         return ignored
+
+    def _refuse_unknown(self, key: str, known: set[str]) -> None:
+        for transform, keys in TRANSFORM_SETTINGS.items():
+            if key in keys:
+                raise UserError(f"{key} is read by transform: {transform} only; set that too, or leave {key} out")
+        raise UserError(f"there is no setting {key!r}; {suggest(key, sorted(known))}")
 
     def _transform_settings(self) -> tuple[str, ...]:
         """Return the names of the settings that the chosen transform reads."""
@@ -348,12 +355,17 @@ class Config(RecBoleConfig):
 
     def _warn_of_settings_without_effect(self, final: dict[str, Any]) -> None:
         """Log which of the given settings nothing reads, because of another one."""
+        warn = logging.getLogger().warning
+        if "config_file" in self.external_config_dict:
+            warn("setting 'config_file' has no effect; name config files with --config_files")
+        metric = str(final["valid_metric"]).partition("@")[0].lower()
+        bigger = final["valid_metric_bigger"]
+        if bigger != self.internal_config_dict["valid_metric_bigger"] and bigger == (metric in smaller_metrics):
+            warn("setting 'valid_metric_bigger' has no effect; it follows from valid_metric: %s", final["valid_metric"])
         if final["benchmark_filename"]:
             for key in FILTERS:
                 if final.get(key) != self.internal_config_dict.get(key):
-                    logging.getLogger().warning(
-                        "setting %r has no effect: with benchmark_filename the rows are used as they are", key
-                    )
+                    warn("setting %r has no effect: with benchmark_filename the rows are used as they are", key)
 
     def _init_device(self) -> None:
         final = self.final_config_dict

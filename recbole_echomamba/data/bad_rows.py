@@ -10,6 +10,9 @@ from recbole_echomamba.data.atomic_file import read_header
 MISSING = {"", "nan", "NaN", "NA", "N/A", "n/a", "null", "NULL", "None"}
 """Texts that stand for a missing number."""
 
+MAX_SHOWN = 40
+"""How many characters of a value a message shows."""
+
 
 def find_bad_row(file: Path, separator: str, seq_separator: str, encoding: str | None) -> str | None:
     """Describe the first row of an atomic file that cannot be read.
@@ -27,10 +30,14 @@ def find_bad_row(file: Path, separator: str, seq_separator: str, encoding: str |
     with open(file, encoding=encoding or "utf-8", newline="") as lines:
         reader = csv.reader(lines, delimiter=separator)
         next(reader)
+        first_line = reader.line_num + 1
         try:
             for row in reader:
                 if problem := _describe_problem(row, columns, seq_separator):
-                    return f"{file}, line {reader.line_num}: {problem}"
+                    if reader.line_num > first_line:
+                        problem += f"; a quoted field that starts here ends in line {reader.line_num}"
+                    return f"{file}, line {first_line}: {problem}"
+                first_line = reader.line_num + 1
         except UnicodeDecodeError as error:
             return f"{file} cannot be decoded ({error}); name its --encoding, or write it as utf-8"
         except csv.Error as error:
@@ -47,8 +54,12 @@ def _describe_problem(row: list[str], columns: dict[str, str], seq_separator: st
         numbers = text.split(seq_separator) if kind == "float_seq" else [text]
         bad = next((number for number in numbers if number.strip() not in MISSING and not _is_number(number)), None)
         if bad is not None:
-            return f"{name} is {bad!r}, which is no number; leave the field empty or declare the column {name}:token"
+            return f"{name} is {_shorten(bad)!r}, which is no number; leave the field empty or declare the column {name}:token"
     return None
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _is_number(text: str) -> bool:

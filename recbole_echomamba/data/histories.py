@@ -120,7 +120,7 @@ class Histories:
                 continue
             past = columns[list_field]
             longer = torch.cat([past, torch.zeros_like(past[:, :1])], dim=1)
-            longer[row_numbers, lengths] = rows[field]
+            longer[row_numbers, lengths] = rows[field].to(past.dtype)
             # Lists of sequences have a third dimension.
             is_full = lengths == past.shape[1]
             while is_full.dim() < past.dim():

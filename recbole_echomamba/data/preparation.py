@@ -25,6 +25,18 @@ from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.ranks import is_distributed, is_first_on_machine, is_main_process
 
+COLUMN_SETTINGS = (
+    "val_interval",
+    "normalize_field",
+    "threshold",
+    "discretization",
+    "alias_of_user_id",
+    "alias_of_item_id",
+    "preload_weight",
+    "seq_len",
+)
+"""Settings that name columns of the atomic files."""
+
 MAX_TIMES = 1_000_000
 """How many training interactions are looked at to say how many are later than the test targets."""
 
@@ -49,11 +61,12 @@ def create_dataset(config) -> SequentialDataset:
         torch.distributed.barrier()
     try:
         dataset = _choose_dataset_class(config)(config)
+    except UserError:
+        raise
     except (ValueError, pd.errors.ParserError) as error:
         if "feat is empty" not in str(error):
             raise _explain_unreadable(config, error) from None
-        filters = ", ".join(f"{key}={config[key]}" for key in ("user_inter_num_interval", "item_inter_num_interval"))
-        raise UserError(f"dataset {config['dataset']}: no interaction is left after filtering with {filters}") from None
+        raise UserError(f"dataset {config['dataset']}: {_explain_empty(config)}") from None
     if is_distributed(config) and is_first_on_machine(config):
         torch.distributed.barrier()
     return dataset
@@ -163,9 +176,20 @@ def _check_model_needs(config, dataset) -> None:
                 f"reranker_CAN_NUM is {config['reranker_CAN_NUM']}, but dataset {config['dataset']} has only "
                 f"{dataset.item_num - 1} items; set reranker_CAN_NUM to at most that"
             )
+    if config["selected_features"] and config.model_class.__module__.startswith("recbole."):
+        columns = [dataset.iid_field] if dataset.item_feat is None else dataset.item_feat.columns
+        missing = [name for name in as_list(config["selected_features"]) if name not in columns]
+        if missing:
+            wanted = [config["ITEM_ID_FIELD"], *as_list(config["selected_features"])]
+            raise UserError(
+                f"{config['model']} reads the item column {missing[0]!r}, which is not loaded: set selected_features to columns "
+                f"of {_atomic_file(config, 'item')}, and load_col to load them, such as item: {wanted}"
+            )
     time_list = config["TIME_FIELD"] + config["LIST_SUFFIX"]
     if config["benchmark_filename"] and config["time_gaps"] and time_list not in dataset.inter_feat:
-        raise UserError(f"time_gaps needs a column {time_list}:float_seq in every split file; add it or set time_gaps: False")
+        raise UserError(
+            f"time_gaps needs a column {time_list}:float_seq in every split file; add it or set time_gaps: False"
+        )
 
 
 def _join_parts(dataset, parts):
@@ -230,10 +254,14 @@ def _check_split_files(config) -> None:
         if not file.is_file():
             raise MissingFileError(f"benchmark_filename names {part!r}, but {file} does not exist")
         read_header(file, config["field_separator"], config["encoding"])
-        with open(file, "rb") as lines:
-            next(lines)
-            if not any(line.strip() for line in lines):
-                raise UserError(f"{file} has no rows; leave {part!r} out of benchmark_filename")
+        if not _has_rows(file):
+            raise UserError(f"{file} has no rows; leave {part!r} out of benchmark_filename")
+
+
+def _has_rows(file: Path) -> bool:
+    with open(file, "rb") as lines:
+        next(lines, None)
+        return any(line.strip() for line in lines)
 
 
 def _check_loaded_columns(config) -> None:
@@ -250,11 +278,52 @@ def _check_loaded_columns(config) -> None:
             raise UserError(
                 f"{file}, line 1: there is no column {missing[0]!r}, which load_col names (it has {', '.join(columns)})"
             )
+    for suffix in as_list(config["additional_feat_suffix"] or []):
+        if not _atomic_file(config, suffix).is_file():
+            raise MissingFileError(
+                f"additional_feat_suffix names {suffix!r}, but {_atomic_file(config, suffix)} does not exist"
+            )
+    _check_named_columns(config)
+
+
+def _check_named_columns(config) -> None:
+    """Check that the settings which name columns name loaded ones."""
+    load_col, unload_col = config["load_col"], config["unload_col"] or {}
+    loaded: list[str] = []
+    for file in atomic_files(config):
+        ending = file.name.rpartition(".")[2]
+        names = "*" if load_col is None else load_col.get(ending, [])
+        header = read_header(file, config["field_separator"], config["encoding"])
+        loaded += [name for name in header if names == "*" or name in as_list(names)]
+        loaded = [name for name in loaded if name not in as_list(unload_col.get(ending, []))]
+    for setting in COLUMN_SETTINGS:
+        value = config[setting] or []
+        named = [*value, *value.values()] if setting == "preload_weight" and isinstance(value, dict) else list(value)
+        missing = [name for name in named if name not in loaded]
+        if missing:
+            raise UserError(
+                f"{setting} names the column {missing[0]!r}, which is not loaded; add it to load_col, or take it out of "
+                f"{setting} (loaded are {', '.join(dict.fromkeys(loaded))})"
+            )
+
+
+def _explain_empty(config) -> str:
+    """Say what is empty after reading and filtering."""
+    for file in atomic_files(config):
+        if not _has_rows(file):
+            return f"{file} has no rows"
+    keys = ["user_inter_num_interval", "item_inter_num_interval"]
+    if config["load_col"] is None or {"user", "item"} & set(config["load_col"]):
+        keys.append("filter_inter_by_user_or_item")
+    filters = ", ".join(f"{key}={config[key]}" for key in keys)
+    return f"no interaction is left after filtering with {filters}"
 
 
 def _explain_unreadable(config, error: Exception) -> Exception:
-    """Return a UserError that names the row at which reading failed, or ``error`` if the rows are not to blame."""
+    """Return a UserError that names the file and row at which reading failed, or ``error`` if the files are not to blame."""
     for file in atomic_files(config):
+        if not _has_rows(file):
+            return UserError(f"{file} has no rows")
         separators = config["field_separator"], config["seq_separator"]
         if problem := find_bad_row(file, *separators, config["encoding"]):
             return UserError(problem)

@@ -65,7 +65,9 @@ class SplitFilesDataset(SequentialDataset):
 def _refuse_rows(file: str, bad, reason: str) -> None:
     if bad.any():
         # the header is line 1
-        raise UserError(f"{Path(file)}, line {int(bad.to_numpy().argmax()) + 2}: {reason}; fill it in or remove the row")
+        raise UserError(
+            f"{Path(file)}, line {int(bad.to_numpy().argmax()) + 2}: {reason}; fill it in or remove the row"
+        )
 
 
 def _pad(lists: Tensor, slots: int) -> Tensor:
