@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from recbole.data.dataset import SequentialDataset
-from recbole.data.transform import construct_transform
 from recbole.utils import get_flops, init_logger, init_seed
 
 from recbole_echomamba.config.config import NOT_IN_HASH, Config
-from recbole_echomamba.config.model_names import get_model
+from recbole_echomamba.config.model_names import FULL_RANKING_ONLY, get_model
 from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
+from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.data.vocabulary import renumber_like_run
 from recbole_echomamba.models import RECOMMENDERS
 from recbole_echomamba.system.errors import UserError
@@ -169,8 +170,26 @@ def build(config: Config, before_split: Callable[[SequentialDataset], None] | No
         before_split(dataset)
     train, valid, test = data_preparation(config, dataset)
     init_seed(config["seed"] + process_rank(config), config["reproducibility"])
-    model = config.model_class(config, train.dataset).to(config["device"])
+    model = _build_model(config, train.dataset).to(config["device"])
     return Experiment(dataset, train, valid, test, model)
+
+
+def _build_model(config: Config, dataset) -> torch.nn.Module:
+    """Build the model; what a model of RecBole says of a setting that it refuses becomes a :class:`UserError`."""
+    try:
+        model = config.model_class(config, dataset)
+    except (AssertionError, NotImplementedError, SystemExit) as error:
+        if not config.model_class.__module__.startswith("recbole."):
+            raise
+        # an assertion without a message is named by its line
+        reason = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+        raise UserError(f"{config.model} cannot be built with these settings: {reason}") from None
+    if config["learner"] == "sparse_adam":
+        sparse = {id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding) and part.sparse}
+        dense = next((name for name, parameter in model.named_parameters() if id(parameter) not in sparse), None)
+        if dense is not None:
+            raise UserError(f"learner: sparse_adam needs sparse gradients, which {dense} has not; set learner: adam")
+    return model
 
 
 def load_run(directory, model=None, config_dict=None):
@@ -276,7 +295,7 @@ def _log_model(config: Config, built: Experiment) -> None:
     """Log the model and what a step costs."""
     logger = getLogger()
     logger.info(built.model)
-    if config.model not in RECOMMENDERS:
+    if config.model not in RECOMMENDERS and config.model not in FULL_RANKING_ONLY:
         # Counting draws from the random generators, so without it the numbers of RecBole's models would not be RecBole's.
         # RecBole's counter misses operations that are no modules and would undercount our models, so theirs are not counted.
         transform = construct_transform(config)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from recbole.data.transform import construct_transform
 from torch import Tensor
 from tqdm import tqdm
 
@@ -17,6 +16,7 @@ from dataset_prep.atomic_file import split_row
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.data.dataloader import limit_batch_size
 from recbole_echomamba.data.histories import Histories, HistoryBatch
+from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.experiment import load_run
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import check_writable, write_atomically
@@ -87,7 +87,7 @@ def recommend(
     ):
         for batch in batches:
             window = transform(dataset, batch.window).to(config["device"])
-            scores = model.full_sort_predict(window).view(len(batch.user_ids), -1)
+            scores = _score_all_items(model, dataset, window).view(len(batch.user_ids), -1)
             # A model may also score tokens of its own beyond the items.
             scores = scores[:, : dataset.item_num].float().cpu()
             check_scores(scores[:, 1:], f"{config['model']} of {run}", model)
@@ -106,6 +106,20 @@ def recommend(
     if title_of is not None:
         table["title"] = table["item_id"].map(title_of)
     return table
+
+
+def _score_all_items(model, dataset, window) -> Tensor:
+    """Return the score of every item for each history; DIN and DIEN score one item at a time, as in RecBole's evaluation."""
+    try:
+        return model.full_sort_predict(window)
+    except NotImplementedError:
+        items = dataset.get_item_feature().to(window[dataset.uid_field].device)
+        scores = []
+        for row in range(len(window)):
+            repeated = window[row : row + 1].repeat_interleave(dataset.item_num)
+            repeated.update(items)
+            scores.append(model.predict(repeated))
+        return torch.cat(scores)
 
 
 def write_recommendations(table: pd.DataFrame, file: Path | str) -> None:

@@ -8,8 +8,10 @@ import sys
 from numbers import Real
 from typing import Any
 
-from recbole.evaluator.register import metrics_dict
+from recbole.evaluator.register import metric_types, metrics_dict
+from recbole.utils import EvaluatorType
 
+from recbole_echomamba.config.model_names import FULL_RANKING_ONLY
 from recbole_echomamba.system.errors import UserError
 
 LEAST_WHOLE_NUMBER = {
@@ -45,10 +47,23 @@ CHOICES = {
     "lr_schedule": ("constant", "cosine"),
     "learner": ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"),
     "loss_type": ("CE", "BPR"),
+    "rm_dup_inter": ("first", "last"),
 }
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+CLIP_KEYS = {"max_norm", "norm_type", "error_if_nonfinite", "foreach"}
 TEXT_SETTINGS = ("data_path", "checkpoint_dir", "encoding")
 EVAL_ARGS_KEYS = {"split", "group_by", "order", "mode"}
 LEAVE_ONE_OUT_MODES = ("valid_and_test", "valid_only", "test_only")
+TRANSFORM_SETTINGS = {
+    "mask_itemseq": ("mask_ratio", "ft_ratio"),
+    "inverse_itemseq": (),
+    "crop_itemseq": ("eta",),
+    "reorder_itemseq": ("beta",),
+}
+"""RecBole's transforms of batches, with the settings of each; the first one must be given."""
+
+NEGATIVE_KEYS = {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"}
+FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
 INTERVAL = re.compile(r"[\[(]\s*[-+.\w]+\s*,\s*[-+.\w]+\s*[\])]")
 
 
@@ -67,9 +82,43 @@ def check_settings(settings: dict[str, Any], defaults: dict[str, Any]) -> None:
     _check_choices_and_texts(settings)
     _check_extras(settings)
     _check_intervals(settings)
+    _check_value_intervals(settings)
     _check_metrics(settings)
     _check_eval_args(settings["eval_args"])
+    _check_value_metrics(settings)
+    _check_negatives(settings)
+    _check_transform(settings)
+    _check_split_files(settings)
     _check_columns(settings)
+
+
+def check_model_settings(model: str, settings: dict[str, Any]) -> None:
+    """Check settings that only some of RecBole's models cannot work with.
+
+    Raises:
+        UserError: the model cannot be trained or scored with a setting.
+    """
+    if model == "GCSAN" and not (isinstance(settings["weight"], Real) and 0 <= settings["weight"] <= 1):
+        raise UserError(f"weight must be a number between 0 and 1, it is {settings['weight']!r}")
+    if model not in FULL_RANKING_ONLY:
+        return
+    if settings.get("loss_type") != "CE":
+        raise UserError(f"{model} is trained with cross-entropy only; set loss_type: CE")
+    if set(settings["eval_args"]["mode"].values()) != {"full"}:
+        raise UserError(f"{model} scores all items at once, not sampled ones; set eval_args mode: full")
+    rerankers = len(str(settings["reranker_CAN_NUM"]).split(","))
+    heads = settings["n_facet"] + settings["n_facet_context"] + settings["n_facet_emb"]
+    heads += settings["n_facet_reranker"] * rerankers
+    if settings["n_facet_all"] != heads:
+        raise UserError(
+            f"{model} needs n_facet_all = n_facet + n_facet_context + n_facet_emb + n_facet_reranker for each size in "
+            f"reranker_CAN_NUM: set n_facet_all: {heads}"
+        )
+
+
+def has_value_metrics(metrics: Any) -> bool:
+    """Return whether metrics, such as AUC, are computed from single scores and labels instead of a ranking."""
+    return any(metric_types.get(str(name).lower()) == EvaluatorType.VALUE for name in as_list(metrics))
 
 
 def as_list(value: Any) -> list:
@@ -113,8 +162,12 @@ def _check_choices_and_texts(settings: dict[str, Any]) -> None:
 def _check_extras(settings: dict[str, Any]) -> None:
     if settings.get("log_wandb") and "wandb" not in sys.modules and importlib.util.find_spec("wandb") is None:
         raise UserError("log_wandb needs Weights & Biases: pip install wandb")
+    if str(settings.get("state")).lower() not in LOG_LEVELS:
+        raise UserError(f"state is {settings.get('state')!r}; choose {', '.join(LOG_LEVELS)}")
+    if not settings["repeatable"]:
+        raise UserError("repeatable must be true: a sequential model may recommend an item again")
     clip = settings.get("clip_grad_norm")
-    if clip is not None and not isinstance(clip, dict):
+    if clip is not None and (not isinstance(clip, dict) or "max_norm" not in clip or not set(clip) <= CLIP_KEYS):
         raise UserError(f"clip_grad_norm is {clip!r}; write {{'max_norm': 5}}")
 
 
@@ -123,6 +176,18 @@ def _check_intervals(settings: dict[str, Any]) -> None:
         value = settings.get(key)
         if value is not None and not all(_is_interval(part.strip()) for part in str(value).split(";")):
             raise UserError(f'{key} is {value!r}; write an interval such as "[5,inf)", or several separated by ;')
+
+
+def _check_value_intervals(settings: dict[str, Any]) -> None:
+    intervals = settings.get("val_interval")
+    if intervals is None:
+        return
+    if not isinstance(intervals, dict):
+        raise UserError(f"val_interval is {intervals!r}; write {{'rating': '[3,inf)'}}")
+    for field, value in intervals.items():
+        # a token column has a list of values instead
+        if isinstance(value, str) and not all(_is_interval(part.strip()) for part in value.split(";")):
+            raise UserError(f'val_interval has {value!r} for {field}; write an interval such as "[3,inf)"')
 
 
 def _is_interval(text: str) -> bool:
@@ -149,12 +214,79 @@ def _check_metrics(settings: dict[str, Any]) -> None:
         raise UserError(f"valid_metric is {settings['valid_metric']} but metrics is {metrics}; add {metric}")
 
 
+def _check_value_metrics(settings: dict[str, Any]) -> None:
+    metrics = as_list(settings["metrics"])
+    value_metrics = [name for name in metrics if has_value_metrics(name)]
+    if not value_metrics:
+        return
+    if len(value_metrics) < len(metrics):
+        ranking = [name for name in metrics if name not in value_metrics]
+        raise UserError(
+            f"metrics has {', '.join(value_metrics)}, from single scores, and {', '.join(ranking)}, from a ranking; "
+            "a run can have one kind only"
+        )
+    if "full" in settings["eval_args"]["mode"].values():
+        raise UserError(
+            f"metrics has {', '.join(value_metrics)}, which need sampled negatives; set eval_args: {{'mode': 'uni100'}}"
+        )
+
+
+def _check_negatives(settings: dict[str, Any]) -> None:
+    negatives = settings.get("train_neg_sample_args")
+    if negatives in (None, "None"):
+        return
+    if not isinstance(negatives, dict) or not set(negatives) <= NEGATIVE_KEYS:
+        raise UserError(
+            f"train_neg_sample_args is {negatives!r}; it holds {', '.join(sorted(NEGATIVE_KEYS))}, or is None"
+        )
+    if negatives.get("distribution", "uniform") not in (None, "None", "none", "uniform", "popularity"):
+        raise UserError(
+            f"train_neg_sample_args has distribution {negatives['distribution']!r}; choose uniform or popularity"
+        )
+    if negatives.get("dynamic") and not negatives.get("candidate_num"):
+        raise UserError("train_neg_sample_args has dynamic: True; it needs a candidate_num of at least 1")
+    sample_num = negatives.get("sample_num", 1)
+    if sample_num != "none" and (not _is_whole_number(sample_num) or sample_num < 1):
+        raise UserError(f"train_neg_sample_args has sample_num {sample_num!r}; write a whole number of at least 1")
+
+
+def _check_transform(settings: dict[str, Any]) -> None:
+    name = settings.get("transform")
+    if name is None:
+        return
+    if name not in TRANSFORM_SETTINGS:
+        # RecBole's user_defined is a placeholder that returns no batch
+        raise UserError(f"transform is {name!r}; choose {', '.join(TRANSFORM_SETTINGS)} or None")
+    keys = TRANSFORM_SETTINGS[name]
+    for key in keys:
+        value = settings.get(key)
+        if value is None and key == keys[0]:
+            raise UserError(f"transform: {name} needs {key}, a share between 0 and 1; set {key}")
+        if value is not None and (not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1):
+            raise UserError(f"{key} must be a number between 0 and 1, it is {value!r}")
+
+
+def _check_split_files(settings: dict[str, Any]) -> None:
+    parts = settings["benchmark_filename"]
+    if not parts:
+        return
+    if not isinstance(parts, list) or len(parts) not in (2, 3) or not all(isinstance(part, str) for part in parts):
+        raise UserError(
+            f"benchmark_filename is {parts!r}; list the parts for training, validation and test, such as "
+            "['train','valid','test'], or leave out validation: ['train','test']"
+        )
+
+
 def _check_eval_args(arguments: Any) -> None:
     if not isinstance(arguments, dict) or not set(arguments) <= EVAL_ARGS_KEYS:
         raise UserError(f"eval_args is {arguments!r}; it holds {', '.join(sorted(EVAL_ARGS_KEYS))}")
     if arguments["order"] != "TO":
         raise UserError(f"eval_args has order {arguments['order']!r}; a sequential model needs order: TO, by time")
+    if str(arguments["group_by"]).lower() not in ("user", "none"):
+        raise UserError(f"eval_args has group_by {arguments['group_by']!r}; choose user or none")
     mode = arguments["mode"]
+    if isinstance(mode, dict) and not set(mode) <= {"valid", "test"}:
+        raise UserError(f"eval_args has mode {mode!r}; it holds valid and test")
     for value in mode.values() if isinstance(mode, dict) else [mode]:
         if not re.fullmatch(r"full|(uni|pop)[1-9][0-9]*", str(value)):
             raise UserError(f"eval_args has mode {value!r}; choose full, uniN or popN, such as uni100")
@@ -175,6 +307,22 @@ def _is_split(kind: Any, value: Any) -> bool:
 
 def _check_columns(settings: dict[str, Any]) -> None:
     load_col = settings["load_col"]
+    keys = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")
+    for setting, needed in (("unload_col", keys), ("unused_col", keys[:2]), ("threshold", keys)):
+        value = settings.get(setting)
+        if value is None:
+            continue
+        if not isinstance(value, dict):
+            raise UserError(f"{setting} must be a mapping, it is {value!r}")
+        # threshold maps columns to numbers, the others map files to columns
+        names = [*value] if setting == "threshold" else as_list(value.get("inter", []))
+        for key in needed:
+            if settings[key] in names:
+                raise UserError(f"{setting} would remove {settings[key]}, which {key} names and every model needs")
+    if load_col is not None and (both := set(load_col) & set(settings.get("unload_col") or {})):
+        raise UserError(
+            f"load_col and unload_col both name {sorted(both)[0]}; set load_col: None, or leave unload_col out"
+        )
     if load_col is None or settings["benchmark_filename"]:
         return
     if not isinstance(load_col, dict) or "inter" not in load_col:
@@ -183,3 +331,7 @@ def _check_columns(settings: dict[str, Any]) -> None:
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"):
         if columns != "*" and settings[key] not in as_list(columns):
             raise UserError(f"load_col has inter: {columns}, without {settings[key]}, which {key} names; add it")
+    for ending, key in (("user", "USER_ID_FIELD"), ("item", "ITEM_ID_FIELD")):
+        columns = load_col.get(ending) or "*"
+        if columns != "*" and settings[key] not in as_list(columns):
+            raise UserError(f"load_col has {ending}: {columns}, without {settings[key]}, which {key} names; add it")

@@ -17,10 +17,17 @@ import recbole.config
 import torch
 import yaml
 from recbole.config import Config as RecBoleConfig
+from recbole.evaluator.register import smaller_metrics
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from recbole_echomamba.config.checks import check_settings
+from recbole_echomamba.config.checks import (
+    FILTERS,
+    TRANSFORM_SETTINGS,
+    check_model_settings,
+    check_settings,
+    has_value_metrics,
+)
 from recbole_echomamba.config.model_names import get_model, list_models, suggest
 from recbole_echomamba.system.errors import MissingFileError, UserError
 
@@ -259,8 +266,11 @@ class Config(RecBoleConfig):
             final.pop(key, None)
         if "train_neg_sample_args" not in self.external_config_dict and self._needs_no_negatives(final):
             final["train_neg_sample_args"] = None
-        final["eval_args"] = self._complete_eval_args()
+        final["eval_args"] = self._complete_eval_args(final["metrics"])
         check_settings(final, self.internal_config_dict)
+        check_model_settings(self.model, final)
+        self._check_loss_and_negatives(final)
+        self._warn_of_settings_without_effect(final)
         left_out = {*PROCESS_KEYS, "model", "dataset", "config_files", "MODEL_TYPE"}
         self.settings = copy.deepcopy({key: value for key, value in final.items() if key not in left_out})
         return final
@@ -275,6 +285,7 @@ class Config(RecBoleConfig):
             *dataset_arguments,
             *PROCESS_KEYS,
             *UNLISTED_RECBOLE_KEYS,
+            *self._transform_settings(),
             "model",
             "dataset",
             "config_files",
@@ -293,22 +304,68 @@ class Config(RecBoleConfig):
                     "setting %r belongs to another model and has no effect on %s", key, self.model
                 )
             elif self.model in list_models():
-                raise UserError(f"there is no setting {key!r}; {suggest(key, sorted(known))}")
+                self._refuse_unknown(key, known)
             # any other key is a setting of a custom model
         return ignored
 
-    def _complete_eval_args(self) -> Any:
-        """Fill in what ``eval_args`` leaves out with our defaults; RecBole would fill in its own ratio split."""
+    def _refuse_unknown(self, key: str, known: set[str]) -> None:
+        for transform, keys in TRANSFORM_SETTINGS.items():
+            if key in keys:
+                raise UserError(f"{key} is read by transform: {transform} only; set that too, or leave {key} out")
+        raise UserError(f"there is no setting {key!r}; {suggest(key, sorted(known))}")
+
+    def _transform_settings(self) -> tuple[str, ...]:
+        """Return the names of the settings that the chosen transform reads."""
+        name = self.external_config_dict.get("transform", self.internal_config_dict.get("transform"))
+        return TRANSFORM_SETTINGS.get(name, ()) if isinstance(name, str) else ()
+
+    def _complete_eval_args(self, metrics: Any) -> Any:
+        """Fill in what ``eval_args`` leaves out with our defaults; RecBole would fill in its own ratio split.
+
+        The mode of DIN and DIEN, ``uni100``, is filled in only for their metrics: with others they are compared with models
+        that rank all items.
+        """
         given = self.external_config_dict.get("eval_args", {})
         if not isinstance(given, dict):
             return given
-        complete = {**self._read_properties(properties_directory() / "overall.yaml")["eval_args"], **given}
+        complete = {**self._read_properties(properties_directory() / "overall.yaml")["eval_args"]}
+        if has_value_metrics(metrics):
+            complete["mode"] = self.internal_config_dict["eval_args"].get("mode", complete["mode"])
+        complete.update(given)
         mode = complete["mode"]
         complete["mode"] = mode if isinstance(mode, dict) else {"valid": mode, "test": mode}
         return complete
 
     def _needs_no_negatives(self, final: dict[str, Any]) -> bool:
         return getattr(self.model_class, "input_type", None) is None and final.get("loss_type") == "CE"
+
+    def _check_loss_and_negatives(self, final: dict[str, Any]) -> None:
+        """Check that negatives are sampled for the losses that read them, and for no other."""
+        if getattr(self.model_class, "input_type", None) is not None:
+            return
+        negatives = final["train_neg_sample_args"]
+        sampled = isinstance(negatives, dict) and negatives.get("distribution", "uniform") not in (None, "None", "none")
+        loss_type = final.get("loss_type")
+        if loss_type == "BPR" and not sampled:
+            raise UserError("loss_type: BPR needs a negative item for every target; leave train_neg_sample_args out")
+        if loss_type == "CE" and negatives not in (None, "None"):
+            raise UserError(
+                "loss_type: CE reads no negative items; leave train_neg_sample_args out, or set loss_type: BPR"
+            )
+
+    def _warn_of_settings_without_effect(self, final: dict[str, Any]) -> None:
+        """Log which of the given settings nothing reads, because of another one."""
+        warn = logging.getLogger().warning
+        if "config_file" in self.external_config_dict:
+            warn("setting 'config_file' has no effect; name config files with --config_files")
+        metric = str(final["valid_metric"]).partition("@")[0].lower()
+        bigger = final["valid_metric_bigger"]
+        if bigger != self.internal_config_dict["valid_metric_bigger"] and bigger == (metric in smaller_metrics):
+            warn("setting 'valid_metric_bigger' has no effect; it follows from valid_metric: %s", final["valid_metric"])
+        if final["benchmark_filename"]:
+            for key in FILTERS:
+                if final.get(key) != self.internal_config_dict.get(key):
+                    warn("setting %r has no effect: with benchmark_filename the rows are used as they are", key)
 
     def _init_device(self) -> None:
         final = self.final_config_dict

@@ -23,6 +23,9 @@ UNSUPPORTED = {
 }
 """RecBole's sequential models that do not run through this package, and why."""
 
+FULL_RANKING_ONLY = ("SASRecCPR", "GRU4RecCPR")
+"""RecBole's models that score all items at once and refuse to score a single one."""
+
 
 def list_models() -> list[str]:
     """Return the names of all models that run through this package, ours first."""

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader, TrainDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
-from recbole.data.transform import construct_transform
 
+from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.ranks import is_distributed, process_rank
 
@@ -141,3 +141,11 @@ class FullSortLoader(FullSortEvalDataLoader, _Loader):
 
 class NegSampleLoader(NegSampleEvalDataLoader, _Loader):
     """Load samples whose targets are ranked among sampled items."""
+
+    def _init_batch_size_and_step(self):
+        if self.sample_size:
+            super()._init_batch_size_and_step()
+        else:
+            # RecBole looks for the largest of no users
+            self.step = 1
+            self.set_batch_size(1)

@@ -120,7 +120,7 @@ class Histories:
                 continue
             past = columns[list_field]
             longer = torch.cat([past, torch.zeros_like(past[:, :1])], dim=1)
-            longer[row_numbers, lengths] = rows[field]
+            longer[row_numbers, lengths] = rows[field].to(past.dtype)
             # Lists of sequences have a third dimension.
             is_full = lengths == past.shape[1]
             while is_full.dim() < past.dim():
@@ -136,10 +136,15 @@ class Histories:
             rows: the rows of each user in the dataset, oldest first.
         """
         row_numbers = np.arange(len(rows))
-        # A user's first interaction is the target of no row; it is the only item in the history of their first row.
-        first_rows = self.dataset[np.array([row[0] for row in rows])]
-        first_items = first_rows[self._item_list_field][:, 0]
-        later_items = self._targets[np.concatenate(rows)]
-        row_of_later = np.repeat(row_numbers, [len(row) for row in rows])
-        seen_rows = torch.as_tensor(np.concatenate([row_numbers, row_of_later]))
-        return seen_rows, torch.cat([first_items, later_items])
+        # A user's first interaction is the target of no row; it is the only item in the history of their first row. In split
+        # files any history may hold items that are the target of no row; the last one has the newest of them.
+        ends = [row[0] for row in rows]
+        if self.dataset.config["benchmark_filename"]:
+            ends += [row[-1] for row in rows]
+        lists = self.dataset[np.array(ends)][self._item_list_field]
+        listed = lists > 0
+        row_of_end = torch.as_tensor(np.resize(row_numbers, len(ends)))
+        row_of_listed = row_of_end[:, None].expand_as(lists)[listed]
+        row_of_target = torch.as_tensor(np.repeat(row_numbers, [len(row) for row in rows]))
+        seen_items = torch.cat([lists[listed], self._targets[np.concatenate(rows)]])
+        return torch.cat([row_of_listed, row_of_target]), seen_items

@@ -5,21 +5,37 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import pandas as pd
 import recbole.data.dataset
 import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.utils import create_samplers
 
 from dataset_prep.origins import MOVIELENS, ORIGINS
+from recbole_echomamba.config.checks import as_list
 from recbole_echomamba.config.model_names import suggest
 from recbole_echomamba.data.atomic_file import read_header
+from recbole_echomamba.data.bad_rows import find_bad_row
 from recbole_echomamba.data.dataloader import FullSortLoader, NegSampleLoader, TrainLoader
 from recbole_echomamba.data.samples import measure_future
 from recbole_echomamba.data.sequence_loader import SequenceLoader
+from recbole_echomamba.data.split_files import SplitFilesDataset
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.ranks import is_distributed, is_first_on_machine, is_main_process
+
+COLUMN_SETTINGS = (
+    "val_interval",
+    "normalize_field",
+    "threshold",
+    "discretization",
+    "alias_of_user_id",
+    "alias_of_item_id",
+    "preload_weight",
+    "seq_len",
+)
+"""Settings that name columns of the atomic files."""
 
 MAX_TIMES = 1_000_000
 """How many training interactions are looked at to say how many are later than the test targets."""
@@ -36,19 +52,21 @@ def create_dataset(config) -> SequentialDataset:
 
     Raises:
         MissingFileError: there is no ``.inter`` file; the message says how to get it.
-        UserError: a column is missing or cannot be read, or the filters leave nothing.
+        UserError: a column is missing, a row cannot be read, or the filters leave nothing.
     """
     _check_inter_file(config)
+    _check_loaded_columns(config)
     if not is_first_on_machine(config):
         # The first process of this machine prepares the data, the others read its cache
         torch.distributed.barrier()
     try:
         dataset = _choose_dataset_class(config)(config)
-    except ValueError as error:
+    except UserError:
+        raise
+    except (ValueError, pd.errors.ParserError) as error:
         if "feat is empty" not in str(error):
-            raise
-        filters = ", ".join(f"{key}={config[key]}" for key in ("user_inter_num_interval", "item_inter_num_interval"))
-        raise UserError(f"dataset {config['dataset']}: no interaction is left after filtering with {filters}") from None
+            raise _explain_unreadable(config, error) from None
+        raise UserError(f"dataset {config['dataset']}: {_explain_empty(config)}") from None
     if is_distributed(config) and is_first_on_machine(config):
         torch.distributed.barrier()
     return dataset
@@ -66,9 +84,10 @@ def data_preparation(config, dataset):
             fit the data.
     """
     _check_sizes(config, dataset)
+    _check_model_needs(config, dataset)
     if config["save_dataset"] or config["save_dataloaders"]:
         raise UserError("save_dataset and save_dataloaders pickle objects; data_cache keeps prepared data instead")
-    parts = dataset.build()
+    parts = _build_parts(config, dataset)
     _log_future(config, parts)
     samplers = create_samplers(config, dataset, parts)
     if config["train_on"] == "all":
@@ -81,6 +100,20 @@ def data_preparation(config, dataset):
     valid = _choose_evaluation_loader(config, "valid")(config, parts[1], samplers[1])
     test = _choose_evaluation_loader(config, "test")(config, parts[2], samplers[2])
     return train, valid, test
+
+
+def _build_parts(config, dataset) -> list:
+    """Split a dataset into its training, validation and test part, of which the last two may be empty."""
+    parts = dataset.build()
+    if config["benchmark_filename"] and len(parts) == 2:
+        # validation comes before the test, and either may be left out
+        place = 2 if "valid" in config["benchmark_filename"][1] else 1
+        parts.insert(place, dataset.copy(parts[0].inter_feat[:0]))
+    if not len(parts[1]) and config["train_on"] != "all" and is_main_process(config):
+        logging.getLogger().warning(
+            "there is no validation part: training lasts all %d epochs, and the last one is tested", config["epochs"]
+        )
+    return parts
 
 
 def atomic_files(config) -> list[Path]:
@@ -100,9 +133,16 @@ def _atomic_file(config, ending: str) -> Path:
 def _choose_dataset_class(config) -> type[SequentialDataset]:
     """Return the class that RecBole has for the model, ours, or RecBole's where windows do not cover the kind of data."""
     own = getattr(recbole.data.dataset, f"{config['model']}Dataset", None)
+    if own is not None and config["benchmark_filename"]:
+        raise UserError(
+            f"{config['model']} builds the histories itself and cannot read benchmark_filename; leave it out and give "
+            f"single interactions in {_atomic_file(config, 'inter')}"
+        )
     if own is not None:
         return own
-    if config["benchmark_filename"] or config["numerical_features"]:
+    if config["benchmark_filename"]:
+        return SplitFilesDataset
+    if config["numerical_features"]:
         return SequentialDataset
     kinds = _read_inter_header(config).values()
     return SequentialDataset if any(kind.endswith("seq") for kind in kinds) else WindowedDataset
@@ -124,6 +164,31 @@ def _check_sizes(config, dataset) -> None:
     if longest < MIN_INTERACTIONS:
         raise UserError(
             f"dataset {name}: no user has the four interactions that leave-one-out needs to train, validate and test"
+        )
+
+
+def _check_model_needs(config, dataset) -> None:
+    """Check what a model needs of the data, which it would find out in the middle of training."""
+    if config["model"].endswith("CPR"):
+        largest = max(int(size) for size in str(config["reranker_CAN_NUM"]).split(","))
+        if largest > dataset.item_num:
+            raise UserError(
+                f"reranker_CAN_NUM is {config['reranker_CAN_NUM']}, but dataset {config['dataset']} has only "
+                f"{dataset.item_num - 1} items; set reranker_CAN_NUM to at most that"
+            )
+    if config["selected_features"] and config.model_class.__module__.startswith("recbole."):
+        columns = [dataset.iid_field] if dataset.item_feat is None else dataset.item_feat.columns
+        missing = [name for name in as_list(config["selected_features"]) if name not in columns]
+        if missing:
+            wanted = [config["ITEM_ID_FIELD"], *as_list(config["selected_features"])]
+            raise UserError(
+                f"{config['model']} reads the item column {missing[0]!r}, which is not loaded: set selected_features to columns "
+                f"of {_atomic_file(config, 'item')}, and load_col to load them, such as item: {wanted}"
+            )
+    time_list = config["TIME_FIELD"] + config["LIST_SUFFIX"]
+    if config["benchmark_filename"] and config["time_gaps"] and time_list not in dataset.inter_feat:
+        raise UserError(
+            f"time_gaps needs a column {time_list}:float_seq in every split file; add it or set time_gaps: False"
         )
 
 
@@ -165,7 +230,7 @@ def _read_inter_header(config) -> dict[str, str]:
 
 def _check_inter_file(config) -> None:
     if config["benchmark_filename"]:
-        # the user has split the data into several files; RecBole names the one that is missing
+        _check_split_files(config)
         return
     file = _atomic_file(config, "inter")
     if not file.is_file():
@@ -180,6 +245,89 @@ def _check_inter_file(config) -> None:
             )
         if columns[name] != kind:
             raise UserError(f"{file}, line 1: {name}:{columns[name]} must be {name}:{kind}")
+
+
+def _check_split_files(config) -> None:
+    """Check that the files which a user has split the data into exist and hold rows."""
+    for part in config["benchmark_filename"]:
+        file = _atomic_file(config, f"{part}.inter")
+        if not file.is_file():
+            raise MissingFileError(f"benchmark_filename names {part!r}, but {file} does not exist")
+        read_header(file, config["field_separator"], config["encoding"])
+        if not _has_rows(file):
+            raise UserError(f"{file} has no rows; leave {part!r} out of benchmark_filename")
+
+
+def _has_rows(file: Path) -> bool:
+    with open(file, "rb") as lines:
+        next(lines, None)
+        return any(line.strip() for line in lines)
+
+
+def _check_loaded_columns(config) -> None:
+    """Check that ``load_col`` names files and columns that exist; RecBole leaves out those that do not without a word."""
+    for ending, names in (config["load_col"] or {}).items():
+        file = _atomic_file(config, ending)
+        if not names or (ending == "inter" and config["benchmark_filename"]):
+            continue
+        if not file.is_file():
+            raise MissingFileError(f"load_col names {ending}: {names}, but {file} does not exist")
+        columns = read_header(file, config["field_separator"], config["encoding"])
+        missing = [name for name in as_list(names) if name != "*" and name not in columns]
+        if missing:
+            raise UserError(
+                f"{file}, line 1: there is no column {missing[0]!r}, which load_col names (it has {', '.join(columns)})"
+            )
+    for suffix in as_list(config["additional_feat_suffix"] or []):
+        if not _atomic_file(config, suffix).is_file():
+            raise MissingFileError(
+                f"additional_feat_suffix names {suffix!r}, but {_atomic_file(config, suffix)} does not exist"
+            )
+    _check_named_columns(config)
+
+
+def _check_named_columns(config) -> None:
+    """Check that the settings which name columns name loaded ones."""
+    load_col, unload_col = config["load_col"], config["unload_col"] or {}
+    loaded: list[str] = []
+    for file in atomic_files(config):
+        ending = file.name.rpartition(".")[2]
+        names = "*" if load_col is None else load_col.get(ending, [])
+        header = read_header(file, config["field_separator"], config["encoding"])
+        loaded += [name for name in header if names == "*" or name in as_list(names)]
+        loaded = [name for name in loaded if name not in as_list(unload_col.get(ending, []))]
+    for setting in COLUMN_SETTINGS:
+        value = config[setting] or []
+        named = [*value, *value.values()] if setting == "preload_weight" and isinstance(value, dict) else list(value)
+        missing = [name for name in named if name not in loaded]
+        if missing:
+            raise UserError(
+                f"{setting} names the column {missing[0]!r}, which is not loaded; add it to load_col, or take it out of "
+                f"{setting} (loaded are {', '.join(dict.fromkeys(loaded))})"
+            )
+
+
+def _explain_empty(config) -> str:
+    """Say what is empty after reading and filtering."""
+    for file in atomic_files(config):
+        if not _has_rows(file):
+            return f"{file} has no rows"
+    keys = ["user_inter_num_interval", "item_inter_num_interval"]
+    if config["load_col"] is None or {"user", "item"} & set(config["load_col"]):
+        keys.append("filter_inter_by_user_or_item")
+    filters = ", ".join(f"{key}={config[key]}" for key in keys)
+    return f"no interaction is left after filtering with {filters}"
+
+
+def _explain_unreadable(config, error: Exception) -> Exception:
+    """Return a UserError that names the file and row at which reading failed, or ``error`` if the files are not to blame."""
+    for file in atomic_files(config):
+        if not _has_rows(file):
+            return UserError(f"{file} has no rows")
+        separators = config["field_separator"], config["seq_separator"]
+        if problem := find_bad_row(file, *separators, config["encoding"]):
+            return UserError(problem)
+    return error
 
 
 def _explain_missing(config, file: Path) -> str:

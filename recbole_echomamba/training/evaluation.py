@@ -50,7 +50,8 @@ class RankCollector(Collector):
         """Collect one batch.
 
         Args:
-            scores_tensor: the score of every item or candidate, ``[B, n_items]``.
+            scores_tensor: the score of every item or candidate, ``[B, n_items]``; for metrics of single scores, such as AUC,
+                the score of each row, ``[B]``.
             interaction: the batch, ``B`` rows.
             positive_u: the row of each target in the batch, ``[targets]``.
             positive_i: the internal item id of each target, ``[targets]``.
@@ -58,10 +59,11 @@ class RankCollector(Collector):
         Raises:
             UserError: a score is not finite.
         """
-        sampled = positive_u is None or len(interaction) != len(scores_tensor)
+        per_row = scores_tensor.dim() == 1
+        sampled = per_row or positive_u is None or len(interaction) != len(scores_tensor)
         # RecBole gives the padding item, and items that are no candidates, a score of minus infinity
         checked = scores_tensor if sampled else scores_tensor[:, 1:]
-        check_scores(checked, self.config["model"], self.model, allow_minus_infinity=sampled)
+        check_scores(checked, self.config["model"], self.model, allow_minus_infinity=sampled and not per_row)
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
         if sampled:
             # The candidates are sampled: a rank among them is not a rank among all items

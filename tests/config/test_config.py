@@ -5,6 +5,7 @@ import yaml
 
 from recbole_echomamba import Config, Mamba4Rec
 from recbole_echomamba.config.config import RECBOLE_PROPERTIES, parse_value, properties_directory
+from recbole_echomamba.system.errors import UserError
 
 
 def test_a_later_source_wins_over_an_earlier_one(tmp_path):
@@ -115,12 +116,79 @@ def test_values_are_read_as_literals_and_never_evaluated(text, value):
         ({"eval_args": {"mode": "labeled"}}, ["eval_args", "uni100"]),
         ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, ["eval_args", "three ratios"]),
         ({"eval_args": {"order": "RO"}}, ["eval_args", "order: TO"]),
+        ({"eval_args": {"mode": {"vald": "full"}}}, ["eval_args", "vald"]),
+        ({"eval_args": {"group_by": "item"}}, ["group_by", "user or none"]),
+        ({"repeatable": False}, ["repeatable must be true"]),
+        ({"state": "loud"}, ["state", "warning"]),
+        ({"rm_dup_inter": "some"}, ["rm_dup_inter", "first or last"]),
+        ({"clip_grad_norm": {"norm": 5}}, ["clip_grad_norm", "max_norm"]),
+        ({"val_interval": {"rating": "3+"}}, ["val_interval", "rating", r"[3,inf)"]),
+        ({"load_col": None, "unload_col": {"inter": ["timestamp"]}}, ["unload_col", "timestamp"]),
+        ({"unload_col": {"inter": ["rating"]}}, ["load_col and unload_col", "load_col: None"]),
+        ({"threshold": {"timestamp": 3}}, ["threshold", "timestamp"]),
+        ({"metrics": ["AUC"], "valid_metric": "AUC"}, ["AUC", "uni100"]),
+        ({"metrics": ["AUC", "NDCG"]}, ["from single scores", "one kind"]),
+        ({"loss_type": "BPR", "train_neg_sample_args": None}, ["loss_type: BPR", "leave train_neg_sample_args out"]),
+        ({"train_neg_sample_args": {"distribution": "uniform"}}, ["loss_type: CE", "leave train_neg_sample_args out"]),
+        ({"train_neg_sample_args": {"distribution": "normal"}}, ["train_neg_sample_args", "uniform or popularity"]),
+        ({"train_neg_sample_args": {"number": 1}}, ["train_neg_sample_args", "sample_num"]),
+        ({"train_neg_sample_args": {"sample_num": 0}}, ["train_neg_sample_args", "at least 1"]),
+        ({"train_neg_sample_args": {"dynamic": True}}, ["train_neg_sample_args", "candidate_num"]),
+        ({"transform": "user_defined"}, ["transform", "crop_itemseq"]),
+        ({"transform": "crop_itemseq"}, ["transform: crop_itemseq needs eta"]),
+        ({"transform": "reorder_itemseq", "beta": 2}, ["beta", "between 0 and 1"]),
+        ({"eta": 0.5}, ["eta", "transform: crop_itemseq"]),
+        ({"benchmark_filename": ["train"]}, ["benchmark_filename", "'train','valid','test'"]),
     ],
 )
 def test_a_bad_setting_is_named_with_what_to_do(settings, words):
     with pytest.raises(ValueError, match=words[0]) as error:
         Config("EchoMamba4Rec", "ml-100k", config_dict=settings)
     assert all(word in str(error.value) for word in words)
+
+
+@pytest.mark.parametrize("model", ["SASRecCPR", "GRU4RecCPR"])
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"loss_type": "BPR"}, "set loss_type: CE"),
+        ({"eval_args": {"mode": "uni100"}}, "set eval_args mode: full"),
+        ({"reranker_CAN_NUM": "100,20"}, "set n_facet_all: 6"),
+    ],
+)
+def test_what_the_cpr_models_cannot_do_is_refused(model, settings, words):
+    with pytest.raises(UserError, match=words):
+        Config(model, "ml-100k", config_dict=settings)
+
+
+@pytest.mark.parametrize(
+    ("transform", "given"), [("crop_itemseq", "eta"), ("reorder_itemseq", "beta"), ("mask_itemseq", "mask_ratio")]
+)
+def test_a_transform_brings_its_own_settings(transform, given):
+    config = Config("SASRec", "ml-100k", config_dict={"transform": transform, given: 0.6})
+    assert config[given] == config.settings[given] == 0.6
+
+
+def test_din_is_scored_on_sampled_items_for_its_own_metrics_only():
+    assert Config("DIN", "ml-1m")["eval_args"]["mode"] == {"valid": "uni100", "test": "uni100"}
+    ranking = {"metrics": ["NDCG"], "valid_metric": "NDCG@10"}
+    assert Config("DIN", "ml-1m", config_dict=ranking)["eval_args"]["mode"] == {"valid": "full", "test": "full"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"config_file": "mine.yaml"}, "'config_file' has no effect"),
+        ({"valid_metric_bigger": False}, "'valid_metric_bigger' has no effect"),
+        (
+            {"benchmark_filename": ["train", "test"], "val_interval": {"rating": "[3,inf)"}},
+            "'val_interval' has no effect",
+        ),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_a_warning(settings, word, caplog):
+    Config("SASRec", "ml-100k", config_dict=settings)
+    assert word in caplog.text
 
 
 def test_a_setting_of_another_model_is_a_warning(caplog):

@@ -5,7 +5,7 @@ from recbole.utils import init_seed
 
 from recbole_echomamba import Config, create_dataset, data_preparation
 from recbole_echomamba.system.errors import UserError
-from tests.conftest import HISTORY, ITEMS, USERS, write_inter
+from tests.conftest import HISTORY, ITEMS, ROWS, SMALL, USERS, write_inter
 
 
 def loaders(settings, **changed):
@@ -118,7 +118,7 @@ def test_a_catalogue_smaller_than_topk_is_refused(settings):
         (b"user_id:token\titem_id:token\ttimestamp:token\n", "must be timestamp:float"),
         (b"user_id:token\titem_id:word\ttimestamp:float\n", "'word'"),
         (b"\xe9:token\titem_id:token\ttimestamp:float\n", "--encoding"),
-        (b"user_id:token\titem_id:token\ttimestamp:float\n", "no interaction is left"),
+        (b"user_id:token\titem_id:token\ttimestamp:float\n", "has no rows"),
     ],
 )
 def test_a_bad_header_is_refused_with_its_file(tmp_path, content, words):
@@ -139,3 +139,104 @@ def test_a_bad_header_of_the_item_file_is_refused_only_when_the_file_is_loaded(t
     config = Config("EchoMamba4Rec", "mine", config_dict={"data_path": str(tmp_path), "load_col": columns})
     with pytest.raises(UserError, match=r"mine\.item, line 1: column 'price' has kind ''; write price:KIND"):
         create_dataset(config)
+
+
+ITEM_HEADER = "item_id:token\tkind:token\tprice:float\tvector:float_seq"
+
+
+def cycle_with_items(folder, rows, header=ITEM_HEADER, ending="item"):
+    """Write the dataset ``mine`` with an ``.item`` file, and return settings that load it."""
+    (folder / "mine").mkdir()
+    write_inter(folder / "mine" / "mine.inter", ROWS)
+    write_inter(folder / "mine" / f"mine.{ending}", rows, header)
+    columns = {
+        "inter": ["user_id", "item_id", "timestamp"],
+        ending: [part.split(":")[0] for part in header.split("\t")],
+    }
+    return {**SMALL, "data_path": str(folder), "load_col": columns}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (2, "—", "line 5: price is '—', which is no number"),
+        (3, "1 x", "line 5: vector is 'x', which is no number"),
+        (2, '"1', r"line 5: price is .*; a quoted field that starts here ends in line 13"),
+    ],
+)
+@pytest.mark.parametrize("model", ["SASRec", "DIEN"])
+def test_a_row_of_the_item_file_that_cannot_be_read_is_named(tmp_path, model, place, value, words):
+    rows = [[f"i{item}", "k", "1.5", "1 2"] for item in range(ITEMS)]
+    rows[3][place] = value
+    settings = cycle_with_items(tmp_path, rows)
+    metrics = {"metrics": ["NDCG"], "valid_metric": "NDCG@10"}
+    with pytest.raises(UserError, match=rf"mine\.item, {words}"):
+        create_dataset(Config(model, "mine", config_dict={**settings, **metrics}))
+
+
+def test_a_row_of_the_user_file_that_cannot_be_read_is_named(tmp_path):
+    rows = [("u0", "20"), ("u1", "old")]
+    settings = cycle_with_items(tmp_path, rows, "user_id:token\tage:float", "user")
+    with pytest.raises(UserError, match=r"mine\.user, line 3: age is 'old', which is no number"):
+        create_dataset(Config("SASRec", "mine", config_dict=settings))
+
+
+def test_an_item_file_without_rows_is_named(tmp_path):
+    settings = cycle_with_items(tmp_path, [])
+    with pytest.raises(UserError, match=r"mine\.item has no rows"):
+        create_dataset(Config("SASRec", "mine", config_dict=settings))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"item": ["item_id", "colour"]}, r"mine\.item, line 1: there is no column 'colour', which load_col names"),
+        ({"user": ["user_id"]}, r"load_col names user: .* but .*mine\.user does not exist"),
+        ({"inter": ["user_id", "item_id", "timestamp", "page"]}, r"mine\.inter, line 1: there is no column 'page'"),
+        ({"item": ["kind"]}, "load_col has item: .* without item_id"),
+    ],
+)
+def test_what_load_col_names_must_exist(tmp_path, changed, words):
+    settings = cycle_with_items(tmp_path, [("i1", "k", "1", "1")])
+    settings["load_col"].update(changed)
+    with pytest.raises(UserError, match=words):
+        create_dataset(Config("SASRec", "mine", config_dict=settings))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"val_interval": {"page": "[1,inf)"}},
+        {"normalize_field": ["page"]},
+        {"alias_of_item_id": ["page"]},
+        {"alias_of_user_id": ["page"]},
+        {"preload_weight": {"item_id": "page"}},
+        {"seq_len": {"page": 2}},
+        {"threshold": {"page": 1}},
+    ],
+)
+def test_a_setting_that_names_a_column_which_is_not_loaded_is_refused(settings, setting):
+    with pytest.raises(UserError, match=f"{next(iter(setting))} names the column 'page', which is not loaded"):
+        create_dataset(Config("SASRec", "cycle", config_dict={**settings, **setting}))
+
+
+def test_an_additional_file_that_is_missing_is_named(settings):
+    with pytest.raises(FileNotFoundError, match=r"additional_feat_suffix names 'emb', but .*cycle\.emb does not exist"):
+        create_dataset(Config("SASRec", "cycle", config_dict={**settings, "additional_feat_suffix": ["emb"]}))
+
+
+def test_features_that_a_model_reads_must_be_loaded(settings):
+    config = Config("SASRecF", "cycle", config_dict=settings)
+    with pytest.raises(UserError, match="SASRecF reads the item column 'class', which is not loaded"):
+        data_preparation(config, create_dataset(config))
+
+
+def test_interactions_need_not_be_filtered_by_the_item_file(settings):
+    dataset = create_dataset(Config("SASRec", "cycle", config_dict={**settings, "filter_inter_by_user_or_item": False}))
+    assert dataset.inter_num == USERS * HISTORY
+
+
+def test_a_reranker_larger_than_the_catalogue_is_refused(settings):
+    config = Config("SASRecCPR", "cycle", config_dict={**settings, "reranker_CAN_NUM": 100})
+    with pytest.raises(UserError, match=f"only {ITEMS} items; set reranker_CAN_NUM"):
+        data_preparation(config, create_dataset(config))

@@ -92,3 +92,18 @@ def test_metrics_of_ranks_are_those_of_recbole(name):
     )
     found = metrics_of_ranks(collector.ranks()["rank"], [name], [1, 3, 10])
     assert found == pytest.approx(dict(expected), abs=1e-12)
+
+
+def test_the_scores_of_single_rows_are_collected_for_metrics_such_as_auc():
+    from recbole.evaluator import Evaluator
+
+    settings = {"metrics": ["AUC", "LogLoss"], "valid_metric": "AUC", "eval_args": {"mode": "uni1"}}
+    collector = RankCollector(Config("EchoMamba4Rec", "ml-100k", config_dict=settings))
+    rows = torch.arange(4)
+    interaction = Interaction({"user_id": rows, "item_length": rows + 5, "label": torch.tensor([1.0, 0.0, 1.0, 0.0])})
+    collector.eval_batch_collect(torch.tensor([0.9, 0.4, 0.3, 0.2]), interaction, rows, rows)
+    found = Evaluator(collector.config).evaluate(collector.get_data_struct())
+    assert found["auc"] == 0.75
+    assert not len(collector.ranks()["rank"])
+    with pytest.raises(ValueError, match="infinite scores"):
+        collector.eval_batch_collect(torch.tensor([0.9, -torch.inf, 0.3, 0.2]), interaction, rows, rows)
