@@ -98,7 +98,7 @@ def check_model_settings(model: str, settings: dict[str, Any]) -> None:
     Raises:
         UserError: the model cannot be trained or scored with a setting.
     """
-    if model == "GCSAN" and not (isinstance(settings["weight"], Real) and 0 <= settings["weight"] <= 1):
+    if model == "GCSAN" and not (isinstance(settings["weight"], int | float) and 0 <= settings["weight"] <= 1):
         raise UserError(f"weight must be a number between 0 and 1, it is {settings['weight']!r}")
     if model not in FULL_RANKING_ONLY:
         return
@@ -262,7 +262,7 @@ def _check_transform(settings: dict[str, Any]) -> None:
         value = settings.get(key)
         if value is None and key == keys[0]:
             raise UserError(f"transform: {name} needs {key}, a share between 0 and 1; set {key}")
-        if value is not None and (not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1):
+        if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1):
             raise UserError(f"{key} must be a number between 0 and 1, it is {value!r}")
 
 
