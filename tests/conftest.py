@@ -56,6 +56,12 @@ def settings(data_path, tmp_path):
     return {**SMALL, "data_path": str(data_path), "checkpoint_dir": str(tmp_path / "saved")}
 
 
+def replace_flags(command, *flags):
+    """Return a command line with flags in the place of those of the same name; a flag given twice is refused."""
+    names = {flag.partition("=")[0] for flag in flags}
+    return [word for word in command if word.partition("=")[0] not in names] + list(flags)
+
+
 class Items:
     """Stand in for a dataset: a model asks only for the number of items, which includes the padding item."""
 

@@ -32,6 +32,8 @@ RESULT_KEYS = {
     "epochs",
     "seconds_per_epoch",
     "users_per_second",
+    "tied_targets",
+    "weights_digest",
     "peak_memory",
     "parameters",
     "history",
@@ -65,6 +67,7 @@ def test_a_run_leaves_a_directory_that_says_what_was_done(finished):
         "test_ranks.parquet",
         "result.json",
         "vocabulary.parquet",
+        "manifest.json",
     }
     result = json.loads((directory / "result.json").read_text())
     assert set(result) == RESULT_KEYS

@@ -40,7 +40,7 @@ OVERRIDDEN = {
     "data.windowed_interaction.WindowedInteraction": ("_reindex", "columns", "drop", "sort"),
     "data.dataloader.TrainLoader": (),
     "data.dataloader.FullSortLoader": ("_init_batch_size_and_step", "collate_fn"),
-    "data.dataloader.NegSampleLoader": (),
+    "data.dataloader.NegSampleLoader": ("_init_batch_size_and_step",),
     "training.trainer.Trainer": (
         "_check_nan",
         "_map_reduce",

@@ -9,7 +9,7 @@ from recbole_echomamba.__main__ import main
 from recbole_echomamba.comparison.compare import choose_baseline, compare
 from recbole_echomamba.training.checkpoint import load_state, save_state
 from tests.comparison.conftest import ROWS, find_run, make_command
-from tests.conftest import SMALL, USERS
+from tests.conftest import SMALL, USERS, replace_flags
 
 
 def test_finished_runs_are_reused(data_path, out, started):
@@ -54,7 +54,7 @@ def test_a_run_with_other_settings_or_other_data_is_not_reused(data_path, out, s
     with open(changed / "cycle" / "cycle.inter", "a") as file:
         file.write("u0\ti11\t99\n")
     few_runs = ["--models=SASRec", "--variant=short:n_layers=1", "--seeds=1"]
-    command = [word for word in make_command(data_path, out, *few_runs) if "wide" not in word]
+    command = replace_flags(make_command(data_path, out), *few_runs)
     new_variant = [("SASRec (short), seed 1", "new")]
     new_rows = [("SASRec, seed 1", "new"), *new_variant]
 
@@ -114,7 +114,7 @@ BAD = {
 def test_bad_input_is_named_before_anything_runs(case, data_path, tmp_path, started, capsys):
     more, fragment = BAD[case]
     command = ["compare", "--models=Mamba4Rec,SASRec", "--dataset=cycle", f"--data_path={data_path}", "--topk=[5,10]"]
-    assert main([*command, f"--out={tmp_path / 'out'}", *more]) == 1
+    assert main(replace_flags([*command, f"--out={tmp_path / 'out'}"], *more)) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
     assert fragment in last

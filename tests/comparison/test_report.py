@@ -7,6 +7,7 @@ import pytest
 from recbole_echomamba.__main__ import main
 from recbole_echomamba.comparison import tables
 from recbole_echomamba.comparison.compare import Comparison
+from recbole_echomamba.system.manifest import write_recorded_text
 from tests.comparison.conftest import ROWS, find_run, make_command, read_results
 
 
@@ -58,7 +59,7 @@ def test_a_report_says_what_variants_change_and_where_machines_differ(data_path,
     assert "Mamba4Rec (wide) has hidden_size 24." in (out / "report.md").read_text()
     assert "on the machine of the runs" in (out / "report.md").read_text()
     result = find_run(out, "SASRec-*-s2") / "result.json"
-    result.write_text(result.read_text().replace('"threads": ', '"threads": 9'))
+    write_recorded_text(result, result.read_text().replace('"threads": ', '"threads": 9'))
     assert main(make_command(data_path, out)) == 0
     assert started == []
     assert "ON DIFFERENT MACHINES" in (out / "report.md").read_text()

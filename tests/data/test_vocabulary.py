@@ -88,7 +88,10 @@ def test_settings_that_make_another_model_are_refused(trained):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, r"vocabulary\.parquet does not exist"), (b"PAR1 or so", r"vocabulary\.parquet is truncated or damaged")],
+    [
+        (None, r"vocabulary\.parquet does not exist"),
+        (b"PAR1 or so", r"vocabulary\.parquet is damaged or has been changed"),
+    ],
 )
 def test_a_run_without_its_vocabulary_is_refused(trained, tmp_path, content, message):
     copied = Path(shutil.copytree(trained["run_directory"], tmp_path / "run"))

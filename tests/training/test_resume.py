@@ -160,7 +160,7 @@ def test_a_run_is_resumed_only_as_what_it_is(run_directory, model, dataset):
     [
         ("config.yaml", "a: [1", "config.yaml is damaged"),
         ("config.yaml", "", "config.yaml is damaged"),
-        ("training_state.pt", "x", "training_state.pt is truncated or damaged"),
+        ("training_state.pt", "x", "training_state.pt is damaged or has been changed"),
         ("training_state.pt", None, "no training state at"),
     ],
 )

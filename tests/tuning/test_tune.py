@@ -10,7 +10,7 @@ from recbole_echomamba.__main__ import main
 from recbole_echomamba.tuning.hyperopt_search import Search, append_line, read_trials
 from recbole_echomamba.tuning.objective import Objective
 from recbole_echomamba.tuning.search_space import Range
-from tests.conftest import SMALL
+from tests.conftest import SMALL, replace_flags
 
 
 def write(tmp_path, text):
@@ -123,7 +123,7 @@ def test_a_search_in_which_every_trial_fails_says_why(data_path, tmp_path, capsy
     pytest.importorskip("hyperopt")
     space = write(tmp_path, "hidden_size choice [9, 7]\n")
     command = make_command(data_path, tmp_path / "out", space)
-    assert main([*command, "--model=SASRec", "--n_heads=2"]) == 1
+    assert main(replace_flags(command, "--model=SASRec", "--n_heads=2")) == 1
     assert "every trial failed: The hidden size" in capsys.readouterr().err
 
 
@@ -272,7 +272,7 @@ def test_bad_input_is_named_before_anything_runs(case, data_path, tmp_path, caps
     pytest.importorskip("hyperopt")
     text, more, fragment = BAD[case]
     file = write(tmp_path, text or "d_state choice [4]")
-    assert main([*make_command(data_path, "out", file), *more]) == 1
+    assert main(replace_flags(make_command(data_path, "out", file), *more)) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
     assert fragment in last
