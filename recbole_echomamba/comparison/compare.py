@@ -206,30 +206,39 @@ def _get_results(
     rows: list[_Row], seeds: list[int], runs: Path, only_finished: bool
 ) -> tuple[dict[str, list[dict]], list[tuple[str, int]]]:
     """Return the results by label, without rows that have none, and label and seed of the missing ones."""
-    results = {row.label: [] for row in rows}
-    missing = []
     jobs = [(row, seed) for seed in seeds for row in rows]
-    with tqdm(jobs, desc="runs", unit="run", disable=only_finished) as progress:
-        for row, seed in progress:
-            label = row.label
-            progress.set_postfix_str(f"{label}, seed {seed}")
-            if only_finished:
-                result = find_finished(runs).get((row.config.hash, row.data_hash, seed))
-            else:
-                result = _get_result(row, seed, runs)
-            if result is None:
-                missing.append((label, seed))
-            else:
-                results[label].append(result)
-    return {label: found for label, found in results.items() if found}, missing
+    if only_finished:
+        finished = find_finished(runs)
+        found = {(row.label, seed): finished.get((row.config.hash, row.data_hash, seed)) for row, seed in jobs}
+    else:
+        found = _run_all(jobs, runs)
+    missing = [(row.label, seed) for row, seed in jobs if found[row.label, seed] is None]
+    results = {row.label: [found[row.label, seed] for seed in seeds if found[row.label, seed]] for row in rows}
+    return {label: of_row for label, of_row in results.items() if of_row}, missing
 
 
-def _get_result(row: _Row, seed: int, runs: Path) -> dict:
-    """Return the result of a row with a seed; run it in its own process where it is not finished."""
+def _run_all(jobs: list[tuple[_Row, int]], runs: Path) -> dict[tuple[str, int], dict]:
+    """Return the results by label and seed. Runs that another comparison is training come last, when it may have ended."""
+    results = {}
+    with tqdm(total=len(jobs), desc="runs", unit="run") as progress:
+        for wait in (False, True):
+            for row, seed in jobs:
+                if (row.label, seed) in results:
+                    continue
+                progress.set_postfix_str(f"{row.label}, seed {seed}")
+                result = _get_result(row, seed, runs, wait)
+                if result is not None:
+                    results[row.label, seed] = result
+                    progress.update()
+    return results
+
+
+def _get_result(row: _Row, seed: int, runs: Path, wait: bool) -> dict | None:
+    """Return the result of a row with a seed, see :func:`.reuse_or_resume`; where it is not finished, run it in a process."""
     runs.mkdir(parents=True, exist_ok=True)
     start = functools.partial(run_in_subprocess, f"{row.label}, seed {seed}")
     arguments = {**row.arguments, "config_dict": {**row.arguments["config_dict"], "seed": seed}}
-    return reuse_or_resume(runs, row.config, row.data_hash, seed, start, arguments)
+    return reuse_or_resume(runs, row.config, row.data_hash, seed, start, arguments, wait)
 
 
 def _count_by_id(data, field: str, counter: dict[int, int]) -> pd.Series:

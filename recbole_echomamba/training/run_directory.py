@@ -11,6 +11,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
+from logging import getLogger
 from pathlib import Path
 
 import yaml
@@ -153,10 +154,16 @@ def is_current(result_file: Path) -> bool:
     return measured_on is None or not weights.is_file() or measured_on == recorded_digest(weights)
 
 
+def has_progress(directory: Path) -> bool:
+    """Return whether a run has saved anything of its training."""
+    return any((directory / name).is_file() for name in (STATE_FILE, WEIGHTS_FILE, RESULT_FILE))
+
+
 def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> Path | None:
     """Find the latest interrupted run with the same settings, data and seed.
 
-    A run directory whose settings or training state are missing or damaged is passed over.
+    A run directory whose settings or training state are missing or damaged is passed over, unless it was interrupted before
+    anything was saved.
 
     Args:
         folder: the folder that holds the run directories; it need not exist.
@@ -175,6 +182,8 @@ def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> P
             settings = read_settings(directory)
             if settings.get("seed") != seed or hashed_settings(settings) != wanted:
                 continue
+            if not has_progress(directory):
+                return directory
             state = load_state(directory / STATE_FILE, "cpu")
             if isinstance(state, dict) and state.get("data_hash") == data_hash:
                 return directory
@@ -182,9 +191,17 @@ def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> P
 
 
 def reuse_or_resume(
-    folder: Path, config: Config, data_hash: str, seed: int, run: Callable[..., object], new_run: dict
-) -> dict:
+    folder: Path,
+    config: Config,
+    data_hash: str,
+    seed: int,
+    run: Callable[..., object],
+    new_run: dict,
+    wait: bool = True,
+) -> dict | None:
     """Reuse a finished run, resume an interrupted one, or start a new one.
+
+    Of several processes that need the same run, one trains it.
 
     Args:
         folder: the folder that holds the run directories.
@@ -193,9 +210,10 @@ def reuse_or_resume(
         seed: the seed of the run.
         run: trains a run and leaves its result in ``folder``; called with ``resume=DIRECTORY`` or with ``new_run``.
         new_run: the keyword arguments that start a new run with these settings.
+        wait: whether to wait for another process that is training this run.
 
     Returns:
-        The contents of ``result.json``.
+        The contents of ``result.json``; ``None`` if another process is training this run and ``wait`` is false.
 
     Raises:
         UserError: a ``result.json`` in ``folder`` is damaged.
@@ -204,11 +222,20 @@ def reuse_or_resume(
     result = find_finished(folder).get(key)
     if result is not None:
         return result
-    resumable = find_resumable(folder, config, data_hash, seed)
-    if resumable is not None:
-        run(resume=resumable)
-    else:
-        run(**new_run)
+    lock = FileLock(folder / f".{config.hash}-{data_hash[:10]}-s{seed}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            return None
+        getLogger().warning(
+            "another process is training %s with seed %d in %s; waiting for it", config["model"], seed, folder
+        )
+        lock.acquire()
+    with lock:
+        if key not in find_finished(folder):
+            resumable = find_resumable(folder, config, data_hash, seed)
+            run(**new_run) if resumable is None else run(resume=resumable)
     return find_finished(folder)[key]
 
 

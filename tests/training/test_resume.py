@@ -227,3 +227,12 @@ def test_train_on_all_trains_on_every_interaction_and_tests_nothing(settings):
     assert result["epochs"] == 2 == result["best_epoch"] + 1
     assert (Path(result["run_directory"]) / "model.safetensors").exists()
     assert not (Path(result["run_directory"]) / "test_ranks.parquet").exists()
+
+
+def test_a_run_interrupted_before_its_first_save_starts_from_the_beginning(uninterrupted, run_directory):
+    for name in ("training_state.pt", "model.safetensors", "result.json", "test_ranks.parquet"):
+        (run_directory / name).unlink()
+    resumed = run(resume=run_directory)
+    assert resumed["run_directory"] == str(run_directory)
+    assert resumed["test_result"] == uninterrupted()["test_result"]
+    assert resumed["weights_digest"] == uninterrupted()["weights_digest"]
