@@ -14,7 +14,7 @@ from recbole_echomamba.comparison.contenders import check_comparable, make_conte
 from recbole_echomamba.comparison.processes import run_in_subprocess
 from recbole_echomamba.config.config import Config
 from recbole_echomamba.data.preparation import atomic_files, create_dataset
-from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import sha256
 from recbole_echomamba.system.manifest import check_recorded
 from recbole_echomamba.training.run_directory import RANKS_FILE, find_finished, reuse_or_resume
@@ -67,6 +67,8 @@ class Comparison:
         """Read ``user, item, rank, rank_unseen, history`` of every test target of a row, once for each seed."""
         files = [Path(result["run_directory"]) / RANKS_FILE for result in self.results[label]]
         for file in files:
+            if not file.is_file():
+                raise MissingFileError(f"{file} does not exist; remove its folder to repeat the run")
             check_recorded(file)
         return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
 

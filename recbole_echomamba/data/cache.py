@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from recbole_echomamba.system.files import sha256, write_text
 
 FOLDER = ".prepared"
 FACTS = "facts.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def store(data_file: Path, key: str, arrays: dict[str, np.ndarray], facts: dict) -> bool:
@@ -39,7 +40,8 @@ def store(data_file: Path, key: str, arrays: dict[str, np.ndarray], facts: dict)
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         digests = {name: sha256(temporary / f"{name}.npy") for name in arrays}
-        write_text(temporary / FACTS, json.dumps({"format": FORMAT, "digests": digests, "facts": facts}))
+        content = {"digests": digests, "facts": facts}
+        write_text(temporary / FACTS, json.dumps({"format": FORMAT, "digest": _digest(content), **content}))
         shutil.rmtree(entry, ignore_errors=True)
         temporary.rename(entry)
     except OSError:
@@ -60,6 +62,8 @@ def load(data_file: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None
         content = json.loads((entry / FACTS).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             return None
+        if content["digest"] != _digest({key: content[key] for key in ("digests", "facts")}):
+            raise ValueError(f"{FACTS} has changed since it was written")
         arrays = {}
         for name, digest in content["digests"].items():
             file = entry / f"{name}.npy"
@@ -72,3 +76,8 @@ def load(data_file: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None
     except (OSError, ValueError, KeyError, TypeError) as error:
         warnings.warn(f"{entry} is damaged ({error}); the data are prepared again", stacklevel=2)
         return None
+
+
+def _digest(content: dict) -> str:
+    """Return the SHA-256 of values that JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -71,7 +71,13 @@ def damage(file):
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("spoil", [damage, lambda file: file.write_bytes(b"x"), lambda file: file.unlink()])
+def rename_a_column(file):
+    file.write_bytes(file.read_bytes().replace(b"item_id", b"item_yd", 1) + bytes(file.suffix == ".npy"))
+
+
+@pytest.mark.parametrize(
+    "spoil", [damage, rename_a_column, lambda file: file.write_bytes(b"x"), lambda file: file.unlink()]
+)
 @pytest.mark.parametrize("name", ["column.item_id.npy", "facts.json"])
 def test_a_damaged_cache_is_prepared_again(cached, monkeypatch, spoil, name):
     read, folder = cached
