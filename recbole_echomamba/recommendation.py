@@ -41,6 +41,7 @@ def recommend(
     skip_unknown: bool = False,
     titles: bool = False,
     config_dict: dict | None = None,
+    model: str | type | None = None,
 ) -> pd.DataFrame:
     """Return the ``topk`` items with the highest scores for each user.
 
@@ -57,6 +58,7 @@ def recommend(
         skip_unknown: leave out ids that are not in the dataset and log a warning that lists them.
         titles: add the column ``title`` from the dataset's ``.item`` file.
         config_dict: settings to change, such as ``data_path`` or ``gpu_id``.
+        model: the class of a custom model or ``module:Class``, see :func:`.load_run`.
 
     Returns:
         A table with the columns ``user_id, item_id, rank, score``; rank 1 is the best. A user has fewer than ``topk`` rows
@@ -67,7 +69,7 @@ def recommend(
         UserError: an id is unknown, there is no user or item left, or an argument or setting cannot be used.
     """
     _check_arguments(topk, {"users": users, "history": history, "items": items})
-    config, model, dataset, *_ = load_run(run, config_dict=config_dict)
+    config, trained, dataset, *_ = load_run(run, model, config_dict)
     title_of = _read_titles(config) if titles else None
     allowed = _mark_allowed_items(dataset, items, skip_unknown)
     histories = Histories(dataset)
@@ -87,10 +89,10 @@ def recommend(
     ):
         for batch in batches:
             window = transform(dataset, batch.window).to(config["device"])
-            scores = _score_all_items(model, dataset, window).view(len(batch.user_ids), -1)
+            scores = _score_all_items(trained, dataset, window).view(len(batch.user_ids), -1)
             # A model may also score tokens of its own beyond the items.
             scores = scores[:, : dataset.item_num].float().cpu()
-            check_scores(scores[:, 1:], f"{config['model']} of {run}", model)
+            check_scores(scores[:, 1:], f"{config['model']} of {run}", trained)
             scores[:, ~allowed] = -torch.inf
             if exclude_seen:
                 scores[batch.seen_rows, batch.seen_items] = -torch.inf

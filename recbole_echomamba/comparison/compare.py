@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from recbole.model.abstract_recommender import SequentialRecommender
 from tqdm import tqdm
 
 from recbole_echomamba.comparison.contenders import check_comparable, make_contenders
 from recbole_echomamba.comparison.processes import run_in_subprocess
 from recbole_echomamba.config.config import Config
+from recbole_echomamba.config.model_names import get_model, is_registered
 from recbole_echomamba.data.preparation import atomic_files, create_dataset
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import sha256
@@ -88,7 +90,7 @@ class _Row:
 
 
 def compare(
-    models: list[str],
+    models: list[str | type[SequentialRecommender]],
     dataset: str,
     seeds: list[int],
     variants: dict[str, dict] | None = None,
@@ -102,7 +104,7 @@ def compare(
     A run that is finished in ``out/runs``, with the same settings, data and seed, is reused; an interrupted one is resumed.
 
     Args:
-        models: names of models. The first one is under test, the others are its baselines.
+        models: names or classes of models, see :func:`.get_model`. The first one is under test, the others are its baselines.
         dataset: the name of the dataset.
         seeds: the seeds of each model.
         variants: further rows, variants of the first model: the name of each and the settings that it changes.
@@ -121,9 +123,14 @@ def compare(
     runs = Path(out).resolve() / "runs"
     settings = {}
     configs = {}
+    has_custom_model = any(not is_registered(get_model(contender.model)) for contender in contenders)
     for contender in contenders:
         label = contender.label
         common = {**(config_dict or {}), "checkpoint_dir": str(runs)}
+        if has_custom_model:
+            # what a custom model reads means nothing to the others
+            for key in Config(contender.model, dataset, config_file_list).find_unknown(common):
+                del common[key]
         settings[label] = {**common, **contender.changes, "variant": contender.variant}
         configs[label] = Config(contender.model, dataset, config_file_list, settings[label])
     check_comparable(contenders, configs)
@@ -135,7 +142,7 @@ def compare(
     for contender in contenders:
         label = contender.label
         arguments = {
-            "model": contender.model,
+            "model": configs[label].model_reference or contender.model,
             "dataset": dataset,
             "config_file_list": config_file_list,
             "config_dict": settings[label],

@@ -136,7 +136,11 @@ def _atomic_file(config, ending: str) -> Path:
 
 def _choose_dataset_class(config) -> type[SequentialDataset]:
     """Return the class that RecBole has for the model, ours, or RecBole's where windows do not cover the kind of data."""
-    own = getattr(recbole.data.dataset, f"{config['model']}Dataset", None)
+    # a custom model has the data of the classes that it is derived from
+    own_classes = (
+        getattr(recbole.data.dataset, f"{kind.__name__}Dataset", None) for kind in config.model_class.__mro__
+    )
+    own = next(filter(None, own_classes), None)
     if own is not None and config["benchmark_filename"]:
         raise UserError(
             f"{config['model']} builds the histories itself and cannot read benchmark_filename; leave it out and give "

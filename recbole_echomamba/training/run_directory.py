@@ -16,8 +16,10 @@ from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
+from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_echomamba.config.config import Config, hashed_settings
+from recbole_echomamba.config.model_names import class_name, get_model
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import remove_leftovers
 from recbole_echomamba.system.manifest import check_recorded, record_existing, recorded_digest, write_recorded_text
@@ -52,6 +54,13 @@ def new_run_directory(config: Config) -> Path:
         except FileExistsError:
             continue
         write_settings(directory, config)
+        if config.model_reference is None:
+            getLogger().warning(
+                "%s cannot be imported by its name, because it is defined in a script or in a function: load_run, recommend and "
+                "resume need model=%s; move it into a module to have it found",
+                config["model"],
+                config["model"],
+            )
         return directory
     raise FileExistsError(f"{directory} and {MAX_SAME_NAME - 1} like it exist already")
 
@@ -78,7 +87,8 @@ def plain_settings(config: Config) -> dict:
     """Return the settings that rebuild ``config``, as types that YAML can hold."""
     # An absolute path, so that the run can be read from any working directory
     data_path = str(Path(config.settings["data_path"]).resolve())
-    return _plain({"model": config["model"], "dataset": config["dataset"], **config.settings, "data_path": data_path})
+    model = config.model_reference or config["model"]
+    return _plain({"model": model, "dataset": config["dataset"], **config.settings, "data_path": data_path})
 
 
 def write_settings(directory: Path, config: Config) -> None:
@@ -107,6 +117,33 @@ def read_settings(directory: Path | str) -> dict:
     if not isinstance(settings, dict) or not {"model", "dataset"} <= set(settings):
         raise UserError(f"{file} is damaged: it does not hold the settings of a run; restore it or start a new run")
     return settings
+
+
+def find_model(
+    directory: Path | str, saved: str, given: str | type[SequentialRecommender] | None
+) -> type[SequentialRecommender]:
+    """Return the class of the model of a run.
+
+    Args:
+        directory: the run directory, for messages.
+        saved: the entry ``model`` of its settings.
+        given: the class or its name, see :func:`.get_model`, where that entry does not lead to it.
+
+    Raises:
+        UserError: the class cannot be imported, or ``given`` is another model.
+    """
+    if given is not None:
+        model = get_model(given)
+        if model.__name__ != class_name(saved):
+            raise UserError(f"{directory} is a run of {class_name(saved)}, not of {model.__name__}")
+        return model
+    try:
+        return get_model(saved)
+    except UserError as error:
+        name = class_name(saved)
+        raise UserError(
+            f"{directory} is a run of the model {name}: {error}; name it with --model=module:{name}, or pass the class as model="
+        ) from error
 
 
 def find_finished(folder: Path) -> dict[tuple[str, str, int], dict]:
