@@ -13,10 +13,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dataset_prep.atomic_file import split_row
+from recbole_echomamba.config.checks import FILTERS
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.data.dataloader import limit_batch_size
 from recbole_echomamba.data.histories import Histories, HistoryBatch
 from recbole_echomamba.data.transform import construct_transform
+from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.experiment import load_run
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import check_writable, write_atomically
@@ -188,8 +190,6 @@ def _check_arguments(topk: int, ids: dict[str, Iterable[str] | None]) -> None:
 def _select_users(histories: Histories, users: Iterable[str] | None, skip_unknown: bool) -> np.ndarray:
     """Return the internal ids of users, without duplicates and in the order given.
 
-    RecBole drops users with a single interaction, so they count as unknown.
-
     Args:
         histories: the histories of all users.
         users: user ids, or ``None`` for all users.
@@ -201,19 +201,48 @@ def _select_users(histories: Histories, users: Iterable[str] | None, skip_unknow
     dataset = histories.dataset
     if users is None:
         selected = histories.users
-        n_dropped = dataset.user_num - 1 - len(selected)
-        if n_dropped:
-            logging.getLogger().warning("%d users with fewer than two known items are left out", n_dropped)
+        _warn_of_left_out_users(dataset, len(selected))
     else:
-        interval = dataset.config["user_inter_num_interval"]
-        reason = (
-            f"dataset {dataset.dataset_name} has fewer than two interactions of them after its filters "
-            f"(user_inter_num_interval={interval})"
-        )
+        reason = f"dataset {dataset.dataset_name} has no known item of them{_explain_filters(dataset.config)}"
         selected = _find_internal_ids(histories.internal_ids, dict.fromkeys(users), skip_unknown, "users", reason)
     if not len(selected):
         raise UserError("there is no user to recommend to; name at least one user of the dataset")
     return selected
+
+
+def _warn_of_left_out_users(dataset, n_served: int) -> None:
+    """Log how many users of the data get no recommendations, and why."""
+    reasons = []
+    if isinstance(dataset, WindowedDataset):
+        n_filtered, n_without_items = dataset.filtered_users, dataset.users_without_known_items
+        if n_filtered:
+            reasons.append(f"{n_filtered} have no interaction{_explain_filters(dataset.config)}")
+        if n_without_items:
+            reasons.append(f"{n_without_items} have no item that the model was trained on")
+        n_left_out = n_filtered + n_without_items
+    else:
+        # Here RecBole builds the histories and leaves out the first interaction of each user
+        n_left_out = dataset.user_num - 1 - n_served
+        reasons.append("they have a single interaction")
+    if n_left_out:
+        n_users = n_served + n_left_out
+        logging.getLogger().warning(
+            "%d of %d users of dataset %s are left out: %s",
+            n_left_out,
+            n_users,
+            dataset.dataset_name,
+            "; ".join(reasons),
+        )
+
+
+def _explain_filters(config) -> str:
+    """Name the filters in use, and the setting that lets users with few interactions in."""
+    used = [f"{key}={config[key]}" for key in FILTERS if config[key] is not None]
+    if not used:
+        return ""
+    least = str(config["user_inter_num_interval"] or "[0").strip("[( ").partition(",")[0]
+    cure = "; --user_inter_num_interval='[1,inf)' lets users with fewer interactions in" if float(least) > 1 else ""
+    return f" after filtering with {', '.join(used)}{cure}"
 
 
 def _mark_allowed_items(dataset, items: Iterable[str] | None, skip_unknown: bool) -> Tensor:
