@@ -257,10 +257,10 @@ def execute_recommend(options: argparse.Namespace, settings: dict[str, str]) -> 
     check_format(options.out)
     table = recommend(
         options.run,
-        users=None if options.users is None else read_ids(options.users),
+        users=None if options.users is None else read_ids(options.users, "--users"),
         topk=options.topk,
         history=None if options.history is None else options.history.split(),
-        items=None if options.items is None else read_ids(options.items),
+        items=None if options.items is None else read_ids(options.items, "--items"),
         exclude_seen=options.exclude_seen,
         skip_unknown=options.skip_unknown,
         titles=options.titles,

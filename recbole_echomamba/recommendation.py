@@ -163,8 +163,12 @@ def check_format(file: Path | str) -> None:
     check_writable(file)
 
 
-def read_ids(file: Path | str) -> list[str]:
+def read_ids(file: Path | str, option: str) -> list[str]:
     """Return the ids in a UTF-8 text file with one id per line. Empty lines are ignored.
+
+    Args:
+        file: the file.
+        option: the option that names it, for messages.
 
     Raises:
         MissingFileError: the file does not exist.
@@ -173,9 +177,11 @@ def read_ids(file: Path | str) -> list[str]:
     try:
         text = Path(file).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise MissingFileError(f"there is no file {file}; it must hold one id per line") from None
+        raise MissingFileError(f"{option} takes a file with one id per line, and there is no file {file}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read ({error}); it must be a UTF-8 text file with one id per line") from None
+        raise UserError(
+            f"{option} takes a UTF-8 text file with one id per line; {file} cannot be read: {error}"
+        ) from None
     return [line for line in text.split("\n") if line.strip()]
 
 

@@ -252,7 +252,18 @@ def test_an_item_file_without_titles_is_refused_with_its_columns(mamba, data_pat
 BAD = {
     "an unknown format": (["--all", "--out=top.txt"], "cannot tell the format of top.txt"),
     "a missing folder": (["--all", "--out=gone/top.csv"], "there is no folder"),
-    "a missing file of users": (["--users=gone", "--out=top.csv"], "there is no file gone"),
+    "an id instead of a file": (
+        ["--users=u1", "--out=top.csv"],
+        "--users takes a file with one id per line, and there is no",
+    ),
+    "another spelling of a flag": (
+        ["--all", "--out=top.csv", "--exclude_seen"],
+        "no --exclude_seen; write --exclude-seen",
+    ),
+    "a value for such a flag": (
+        ["--all", "--out=top.csv", "--skip_unknown=True"],
+        "no --skip_unknown; write --skip-unknown",
+    ),
     "an unset variable": (["--users=", "--out=top.csv"], "cannot be read"),
     "users that are a folder": (["--users=/", "--out=top.csv"], "/ cannot be read"),
     "out that is a folder": (["--all", "--out=folder.csv"], "folder.csv is a folder"),

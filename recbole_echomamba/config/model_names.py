@@ -105,10 +105,13 @@ def hash_source(model_class: type) -> str | None:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return a hint for a misspelt word: the names closest to it, or all of them if none is close."""
+    """Return a hint for a misspelt word: up to three names that are close to it, or the three nearest if none is close."""
     by_lower = {name.lower(): name for name in known}
     close = [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.6)]
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(by_lower.values())}"
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    nearest = [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0)]
+    return f"the nearest {'names are' if len(nearest) > 1 else 'name is'} {', '.join(nearest)}"
 
 
 def _is_supported(name: str) -> bool:
