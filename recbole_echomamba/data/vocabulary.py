@@ -48,7 +48,7 @@ def renumber_like_run(dataset, directory: Path | str, data_hash: str) -> None:
         MissingFileError: the run has no vocabulary.
         UserError: the vocabulary is damaged, or more than users and items has changed.
     """
-    texts, trained_on = _read_vocabulary(Path(directory) / FILE)
+    texts, trained_on = read_vocabulary(directory)
     if trained_on != data_hash:
         logging.getLogger().warning(
             "the data have changed since %s was trained: results are on the present data", directory
@@ -73,8 +73,14 @@ def renumber_like_run(dataset, directory: Path | str, data_hash: str) -> None:
         )
 
 
-def _read_vocabulary(file: Path) -> tuple[dict[str, np.ndarray], str]:
-    """Return the texts of each field by id, and the hash of the data they come from."""
+def read_vocabulary(directory: Path | str) -> tuple[dict[str, np.ndarray], str]:
+    """Return the texts of each field by id, and the hash of the data they come from.
+
+    Raises:
+        MissingFileError: the run has no vocabulary.
+        UserError: the vocabulary is damaged.
+    """
+    file = Path(directory) / FILE
     check_recorded(file)
     try:
         table = pyarrow.parquet.read_table(file)
