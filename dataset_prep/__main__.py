@@ -11,7 +11,7 @@ from dataset_prep.arguments import refuse_repeats
 from dataset_prep.download import download
 from dataset_prep.errors import PreparationError, first_line
 from dataset_prep.preparation import prepare
-from dataset_prep.raw_files import RawFiles
+from dataset_prep.raw_files import LARGEST_RATIO, RawFiles
 from dataset_prep.rows import MalformedRows
 
 SOURCES = {name: module for module in (movielens, netflix, tmall, lfm1b, amazon, table) for name in module.NAMES}
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> str:
-    raw_files = RawFiles(*_raw_paths(options))
+    raw_files = RawFiles(*_raw_paths(options), max_ratio=options.max_ratio)
     malformed = MalformedRows(options.skip_bad)
     source = SOURCES[options.source].open_source(raw_files, options, malformed)
     return prepare(source, options, malformed)
@@ -146,6 +146,13 @@ def _add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--strict", action="store_true", help=argparse.SUPPRESS if name == "table" else strict_help)
     parser.add_argument(
         "--memory-limit", default="2GB", metavar="SIZE", help="how much memory DuckDB may use (default: 2GB)"
+    )
+    parser.add_argument(
+        "--max-ratio",
+        type=_positive_number,
+        default=LARGEST_RATIO,
+        metavar="N",
+        help="refuse files over 64 MiB that unpack to more than N times their compressed size (default: %(default)s)",
     )
     parser.add_argument("--force", action="store_true", help="prepare again even if nothing has changed")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
