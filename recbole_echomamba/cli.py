@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
 def format_error(error: Exception) -> str:
     """Return what to print for an error: one line for a :class:`UserError`, a note on the bug for any other."""
     if isinstance(error, UserError):
-        return f"error: {error}"
+        return f"error: {' '.join(str(error).splitlines())}"
     return (
         f"error: {type(error).__name__}: {error}\n"
         "This is a bug in recbole_echomamba. Give the same command with --debug to see the traceback."

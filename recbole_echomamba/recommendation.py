@@ -19,7 +19,7 @@ from recbole_echomamba.data.histories import Histories, HistoryBatch
 from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.experiment import load_run
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import check_writable, write_atomically
+from recbole_echomamba.system.files import check_writable, read_text, write_atomically
 from recbole_echomamba.training.evaluation import check_scores
 
 PADDING_TOKEN = "[PAD]"
@@ -166,12 +166,7 @@ def read_ids(file: Path | str) -> list[str]:
         MissingFileError: the file does not exist.
         UserError: the file cannot be read as UTF-8 text.
     """
-    try:
-        text = Path(file).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise MissingFileError(f"there is no file {file}; it must hold one id per line") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read ({error}); it must be a UTF-8 text file with one id per line") from None
+    text = read_text(file, f"file {file}", "it must be a UTF-8 text file with one id per line")
     return [line for line in text.split("\n") if line.strip()]
 
 

@@ -216,7 +216,7 @@ def test_an_item_file_without_titles_is_refused_with_its_columns(mamba, data_pat
 BAD = {
     "an unknown format": (["--all", "--out=top.txt"], "cannot tell the format of top.txt"),
     "a missing folder": (["--all", "--out=gone/top.csv"], "there is no folder"),
-    "a missing file of users": (["--users=gone", "--out=top.csv"], "there is no file gone"),
+    "a missing file of users": (["--users=gone", "--out=top.csv"], "file gone does not exist"),
     "an unset variable": (["--users=", "--out=top.csv"], "cannot be read"),
     "users that are a folder": (["--users=/", "--out=top.csv"], "/ cannot be read"),
     "out that is a folder": (["--all", "--out=folder.csv"], "folder.csv is a folder"),

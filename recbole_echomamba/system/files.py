@@ -1,10 +1,11 @@
-"""Write files atomically, check where they can be written, and compute their digests."""
+"""Read files that may be damaged, write files atomically, check where they can be written, and compute their digests."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -63,6 +64,52 @@ def write_atomically(path: Path | str, write: Callable[[str], None], suffix: str
                 f"cannot write {path}: {reason}; free space in {path.parent} or choose another folder"
             ) from error
         raise
+
+
+def read_text(file: Path | str, name: str, hint: str = "") -> str:
+    """Read a text file in UTF-8 that a user named, with or without a byte order mark.
+
+    Args:
+        file: the file.
+        name: how messages call it.
+        hint: what to do if it cannot be read.
+
+    Raises:
+        MissingFileError: it does not exist.
+        UserError: it is not UTF-8, cannot be read, or is a folder, pipe or device: reading one may never end.
+    """
+    hint = f"; {hint}" if hint else ""
+    path = Path(file)
+    try:
+        is_special = path.exists() and not path.is_file()
+        text = "" if is_special else path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise MissingFileError(f"{name} does not exist{hint}") from None
+    except (OSError, ValueError) as error:
+        # it is not UTF-8, or its name has a NUL
+        raise UserError(f"{name} cannot be read: {error}{hint}") from None
+    if is_special:
+        raise UserError(f"{name} cannot be read: it is a folder, pipe or device{hint}")
+    return text
+
+
+def read_json(file: Path | str, hint: str) -> dict:
+    """Read a JSON object that this package wrote.
+
+    Args:
+        file: an existing file.
+        hint: what to do if it is damaged.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        content = json.loads(Path(file).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}); {hint}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is damaged (it holds a {type(content).__name__}, not an object); {hint}")
+    return content
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -94,7 +94,7 @@ def _read_manifest(directory: Path) -> dict[str, list[str]] | None:
         intact = manifest["format"] == FORMAT and manifest["digest"] == _digest_of(files)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         intact = False
     if not intact:
         raise UserError(f"{file} is damaged: it does not match its own digest; restore it, or train again")

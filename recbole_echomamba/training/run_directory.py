@@ -8,7 +8,6 @@ finished its result (``result.json``) and the rank of every test target (``test_
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from recbole_echomamba.config.config import Config, hashed_settings
+from recbole_echomamba.config.yaml_text import parse_yaml
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import remove_leftovers
+from recbole_echomamba.system.files import read_json, remove_leftovers
 from recbole_echomamba.system.manifest import check_recorded, record_existing, recorded_digest, write_recorded_text
 from recbole_echomamba.training.checkpoint import load_state
 
@@ -28,6 +28,9 @@ STATE_FILE = "training_state.pt"
 RESULT_FILE = "result.json"
 RANKS_FILE = "test_ranks.parquet"
 LOCK_FILE = ".lock"
+
+REPEAT_RUN = "remove its folder to repeat the run"
+"""What to do about a damaged result."""
 
 MAX_SAME_NAME = 99
 """How many run directories may be created with the same settings and seed within one second."""
@@ -100,10 +103,10 @@ def read_settings(directory: Path | str) -> dict:
         raise MissingFileError(f"{directory} is not a run directory: it holds no {CONFIG_FILE}")
     check_recorded(file)
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        settings = parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         settings = None
-    if not isinstance(settings, dict) or not {"model", "dataset"} <= set(settings):
+    if not isinstance(settings, dict) or not all(isinstance(settings.get(key), str) for key in ("model", "dataset")):
         raise UserError(f"{file} is damaged: it does not hold the settings of a run; restore it or start a new run")
     return settings
 
@@ -125,12 +128,12 @@ def find_finished(folder: Path) -> dict[tuple[str, str, int], dict]:
     for file in sorted(folder.glob(f"*/{RESULT_FILE}")):
         if not is_current(file):
             continue
+        result = read_json(file, REPEAT_RUN)
         try:
-            result = json.loads(file.read_text(encoding="utf-8"))
             key = (result["config_hash"], result["data_hash"], result["seed"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} is damaged ({error}); remove its folder to repeat the run") from None
-        results[key] = {**result, "run_directory": str(file.parent)}
+            results[key] = {**result, "run_directory": str(file.parent)}
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{file} is damaged ({error}); {REPEAT_RUN}") from None
     return results
 
 
@@ -145,10 +148,7 @@ def is_current(result_file: Path) -> bool:
     if not result_file.is_file():
         return False
     check_recorded(result_file)
-    try:
-        measured_on = json.loads(result_file.read_text(encoding="utf-8")).get("weights_digest")
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{result_file} is damaged ({error}); remove its folder to repeat the run") from None
+    measured_on = read_json(result_file, REPEAT_RUN).get("weights_digest")
     weights = result_file.with_name(WEIGHTS_FILE)
     return measured_on is None or not weights.is_file() or measured_on == recorded_digest(weights)
 
