@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_echomamba.system.files import sha256, write_text
+from recbole_echomamba.system.files import json_digest, sha256, write_text
 
 FOLDER = ".prepared"
 FACTS = "facts.json"
-FORMAT = 1
+FORMAT = 2
+"""Increase it when entries are written in another way; entries of another format are prepared again."""
 
 
 def store(data_file: Path, key: str, arrays: dict[str, np.ndarray], facts: dict) -> bool:
@@ -39,7 +40,8 @@ def store(data_file: Path, key: str, arrays: dict[str, np.ndarray], facts: dict)
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         digests = {name: sha256(temporary / f"{name}.npy") for name in arrays}
-        write_text(temporary / FACTS, json.dumps({"format": FORMAT, "digests": digests, "facts": facts}))
+        content = {"format": FORMAT, "digests": digests, "facts": facts}
+        write_text(temporary / FACTS, json.dumps({**content, "digest": json_digest(content)}))
         shutil.rmtree(entry, ignore_errors=True)
         temporary.rename(entry)
     except OSError:
@@ -57,9 +59,11 @@ def load(data_file: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None
     """
     entry = data_file.parent / FOLDER / key
     try:
-        content = json.loads((entry / FACTS).read_text(encoding="utf-8"))
+        content = json.loads((entry / FACTS).read_bytes())
         if content["format"] != FORMAT:
             return None
+        if content.pop("digest") != json_digest(content):
+            raise ValueError(f"{FACTS} has changed since it was written")
         arrays = {}
         for name, digest in content["digests"].items():
             file = entry / f"{name}.npy"
@@ -69,6 +73,6 @@ def load(data_file: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None
         return arrays, content["facts"]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         warnings.warn(f"{entry} is damaged ({error}); the data are prepared again", stacklevel=2)
         return None

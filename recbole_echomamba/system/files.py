@@ -146,6 +146,11 @@ def sha256(*paths: Path) -> str:
     return digest.hexdigest()
 
 
+def json_digest(content: dict) -> str:
+    """Return the SHA-256 of what JSON can hold, whatever the order of its keys, in hexadecimal."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a folder; no process may be writing to it."""
     for file in folder.iterdir():

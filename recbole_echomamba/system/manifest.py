@@ -8,14 +8,16 @@ directory whose files pass.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.system.files import sha256, write_atomically, write_text
+import pyarrow
+import pyarrow.parquet
+
+from recbole_echomamba.system.errors import MissingFileError, UserError
+from recbole_echomamba.system.files import json_digest, sha256, write_atomically, write_text
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
@@ -79,6 +81,32 @@ def check_recorded(path: Path | str) -> None:
         )
 
 
+def read_recorded_table(path: Path | str, columns: Iterable[str]) -> pyarrow.Table:
+    """Check a Parquet file with :func:`check_recorded`, and read it.
+
+    Args:
+        path: the file.
+        columns: the columns that it must have, without missing values.
+
+    Raises:
+        MissingFileError: it does not exist.
+        UserError: it is damaged.
+    """
+    check_recorded(path)
+    if not Path(path).is_file():
+        raise MissingFileError(f"{path} does not exist; restore it, or train again")
+    try:
+        table = pyarrow.parquet.read_table(path)
+        table.validate(full=True)
+        damage = next((f"no column {name}" for name in columns if name not in table.column_names), None)
+        damage = damage or next((f"missing values in {name}" for name in columns if table[name].null_count), None)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        damage = type(error).__name__
+    if damage:
+        raise UserError(f"{path} is truncated or damaged ({damage}); restore it, or train again")
+    return table
+
+
 @functools.cache
 def _warn_unrecorded(directory: Path) -> None:
     """Warn once in a process about a directory of a version that kept no manifest."""
@@ -91,7 +119,7 @@ def _read_manifest(directory: Path) -> dict[str, list[str]] | None:
     try:
         manifest = json.loads(file.read_bytes())
         files = manifest["files"]
-        intact = manifest["format"] == FORMAT and manifest["digest"] == _digest_of(files)
+        intact = manifest["format"] == FORMAT and manifest["digest"] == json_digest(files)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -102,9 +130,5 @@ def _read_manifest(directory: Path) -> dict[str, list[str]] | None:
 
 
 def _write_manifest(directory: Path, files: dict[str, list[str]]) -> None:
-    manifest = {"format": FORMAT, "files": files, "digest": _digest_of(files)}
+    manifest = {"format": FORMAT, "files": files, "digest": json_digest(files)}
     write_text(directory / MANIFEST_FILE, json.dumps(manifest, indent=1) + "\n")
-
-
-def _digest_of(files: dict[str, list[str]]) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
