@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 from dataset_prep import amazon, lfm1b, movielens, netflix, origins, table, tmall
 from dataset_prep.arguments import refuse_repeats
+from dataset_prep.atomic_file import is_plain_name
 from dataset_prep.download import download
 from dataset_prep.errors import PreparationError, first_line
 from dataset_prep.preparation import prepare
@@ -159,8 +161,8 @@ def _add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _file_name(text: str) -> str:
-    if not text or text.startswith(".") or "/" in text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"must be a plain name for a folder and its files, not {text!r}")
+    if not is_plain_name(text):
+        raise argparse.ArgumentTypeError(f"must be a short, plain name for a folder and its files, not {text!r}")
     return text
 
 
@@ -171,7 +173,8 @@ def _new_dataset_name(text: str) -> str:
 
 
 def _positive_number(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    # ² is a digit, and Python reads at most 4300 of them.
+    if not re.fullmatch("[0-9]{1,18}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)
 

@@ -170,8 +170,9 @@ class RawFiles:
 
 def _expand_pattern(path: Path) -> list[Path]:
     """Return the paths that match a glob pattern, sorted; or the path itself when it exists."""
-    if path.exists():
-        return [path]
+    with explain_system_errors(f"cannot read {path}"):
+        if path.exists():
+            return [path]
     if glob.has_magic(str(path)):
         found = sorted(map(Path, glob.glob(str(path), recursive=True)))
         if found:

@@ -14,9 +14,9 @@ from recbole_echomamba.comparison.contenders import check_comparable, make_conte
 from recbole_echomamba.comparison.processes import run_in_subprocess
 from recbole_echomamba.config.config import Config
 from recbole_echomamba.data.preparation import atomic_files, create_dataset
+from recbole_echomamba.data.recorded_table import read_recorded_table
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
-from recbole_echomamba.system.manifest import read_recorded_table
 from recbole_echomamba.training.run_directory import RANKS_FILE, find_finished, reuse_or_resume
 
 

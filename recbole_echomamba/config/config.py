@@ -24,6 +24,7 @@ from recbole_echomamba.config.checks import (
     FILTERS,
     TRANSFORM_SETTINGS,
     check_model_settings,
+    check_name,
     check_settings,
     has_value_metrics,
 )
@@ -244,6 +245,7 @@ class Config(RecBoleConfig):
             raise UserError("no model is given; pass --model=NAME")
         if dataset is None:
             raise UserError("no dataset is given; pass --dataset=NAME")
+        check_name("dataset", dataset)
         model_class = get_model(model) if isinstance(model, str) else model
         return model_class.__name__, model_class, str(dataset)
 

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from recbole_echomamba.data.recorded_table import read_recorded_table
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.system.manifest import read_recorded_table, write_recorded
+from recbole_echomamba.system.manifest import write_recorded
 
 FILE = "vocabulary.parquet"
 

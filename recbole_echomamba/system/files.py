@@ -126,14 +126,21 @@ def check_writable(file: Path | str, option: str | None = None) -> None:
 
     Raises:
         MissingFileError: its folder does not exist.
-        UserError: it is a folder itself.
+        UserError: it is a folder, pipe or device itself, or its name cannot be one.
     """
     prefix = f"{option}: " if option else ""
-    folder = Path(file).resolve().parent
+    try:
+        folder = Path(file).resolve().parent
+        is_special = Path(file).exists() and not Path(file).is_file()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{prefix}{str(file)!r} cannot be the name of a file: {error}") from None
     if not folder.is_dir():
         raise MissingFileError(f"{prefix}there is no folder {folder}; create it, or name another file")
     if Path(file).is_dir():
         raise UserError(f"{prefix}{file} is a folder; name a file")
+    if is_special:
+        # it would be replaced by a file
+        raise UserError(f"{prefix}{file} is a pipe or device; name a file")
 
 
 def sha256(*paths: Path) -> str:

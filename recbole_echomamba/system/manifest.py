@@ -10,13 +10,10 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
-
-from recbole_echomamba.system.errors import MissingFileError, UserError
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import json_digest, sha256, write_atomically, write_text
 
 MANIFEST_FILE = "manifest.json"
@@ -79,32 +76,6 @@ def check_recorded(path: Path | str) -> None:
         raise UserError(
             f"{path} is damaged or has been changed: its digest is not the one in {MANIFEST_FILE}; restore it, or train again"
         )
-
-
-def read_recorded_table(path: Path | str, columns: Iterable[str]) -> pyarrow.Table:
-    """Check a Parquet file with :func:`check_recorded`, and read it.
-
-    Args:
-        path: the file.
-        columns: the columns that it must have, without missing values.
-
-    Raises:
-        MissingFileError: it does not exist.
-        UserError: it is damaged.
-    """
-    check_recorded(path)
-    if not Path(path).is_file():
-        raise MissingFileError(f"{path} does not exist; restore it, or train again")
-    try:
-        table = pyarrow.parquet.read_table(path)
-        table.validate(full=True)
-        damage = next((f"no column {name}" for name in columns if name not in table.column_names), None)
-        damage = damage or next((f"missing values in {name}" for name in columns if table[name].null_count), None)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        damage = type(error).__name__
-    if damage:
-        raise UserError(f"{path} is truncated or damaged ({damage}); restore it, or train again")
-    return table
 
 
 @functools.cache

@@ -8,6 +8,7 @@ finished its result (``result.json``) and the rank of every test target (``test_
 from __future__ import annotations
 
 import contextlib
+import glob
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,7 +169,7 @@ def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> P
         The run directory, or ``None``.
     """
     wanted = hashed_settings(plain_settings(config))
-    for directory in sorted(folder.glob(f"{config['model']}-{config['dataset']}-*"), reverse=True):
+    for directory in sorted(folder.glob(glob.escape(f"{config['model']}-{config['dataset']}-") + "*"), reverse=True):
         if is_current(directory / RESULT_FILE):
             continue
         with contextlib.suppress(UserError):

@@ -355,11 +355,13 @@ def test_the_name_of_a_known_dataset_is_refused(tmp_path, prepare, capsys):
     assert "'ml-1m' is the name of a dataset with its own settings" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "../mine"])
+@pytest.mark.parametrize(
+    "name", ["", "..", ".hidden", "a/b", "../mine", "a\\b", "a\tb", "a\nb", "\0", "x" * 151, "\udcff"]
+)
 def test_a_name_that_is_a_path_is_refused(tmp_path, prepare, capsys, name):
     with pytest.raises(SystemExit):
         prepare("table", write_csv(tmp_path / "log.csv"), *COLUMNS, "--name", name)
-    assert "must be a plain name" in capsys.readouterr().err
+    assert "must be a short, plain name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("repeated", ["rows", "text"])

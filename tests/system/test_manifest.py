@@ -6,16 +6,12 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.manifest import (
     MANIFEST_FILE,
     check_recorded,
-    read_recorded_table,
     record_existing,
     recorded_digest,
     write_recorded_text,
@@ -106,31 +102,3 @@ def test_the_digest_of_a_file_is_that_of_its_content(tmp_path):
     write_recorded_text(tmp_path / "a", "")
     assert recorded_digest(tmp_path / "a") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
-
-
-def test_any_damage_to_a_table_without_a_manifest_is_one_line_that_names_it(tmp_path):
-    file = tmp_path / "ranks.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"user": ["ä", "b", "ä"], "rank": [1, 2, 3]}), file)
-    content = file.read_bytes()
-    draw = np.random.default_rng(0)
-    refused = 0
-    for _ in range(300):
-        damaged = bytearray(content)
-        damaged[draw.integers(len(damaged))] ^= 1 << draw.integers(8)
-        file.write_bytes(damaged)
-        try:
-            read_recorded_table(file, ["user", "rank"])
-        except UserError as error:
-            refused += 1
-            assert str(file) in str(error)
-            assert len(str(error).splitlines()) == 1
-    assert refused > 30
-
-
-@pytest.mark.parametrize("table", [{"user": ["a"]}, {"user": ["a", None], "rank": [1, 2]}])
-def test_a_table_without_a_column_or_a_value_is_damaged(tmp_path, table):
-    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "ranks.parquet")
-    with pytest.raises(
-        UserError, match=r"ranks\.parquet is truncated or damaged \((no column rank|missing values in user)"
-    ):
-        read_recorded_table(tmp_path / "ranks.parquet", ["user", "rank"])
