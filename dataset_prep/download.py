@@ -31,7 +31,6 @@ def download(name: str, folder: Path) -> Path:
     partial = folder / f"{name}.zip.part"
     url = f"{MOVIELENS_FILES}/{name}.zip"
     with explain_system_errors(f"cannot download {url} into {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
         try:
             _fetch(url, partial)
             expected = _published_md5(f"{url}.md5")
@@ -71,6 +70,7 @@ def _fetch(url: str, path: Path) -> None:
             existing = 0
         length = response.headers.get("Content-Length")
         total = int(length) + existing if length else None
+        path.parent.mkdir(parents=True, exist_ok=True)
         with (
             open(path, mode) as file,
             tqdm(total=total, initial=existing, unit="B", unit_scale=True, desc=path.name, disable=None) as progress,

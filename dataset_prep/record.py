@@ -30,7 +30,15 @@ def find_current(folder: Path, name: str, inputs: list[dict], options: dict) -> 
         path = folder / file
         if not path.is_file() or path.stat().st_size != size:
             return None
+        if checksum(path, "sha256") != record.get("sha256", {}).get(file):
+            return None
     return record
+
+
+def read_digests(folder: Path, name: str) -> dict[str, str]:
+    """Return the sha256 of each file that a preparation wrote, by its record; empty without one."""
+    record = _read(folder, name)
+    return record.get("sha256", {}) if record else {}
 
 
 def list_files(folder: Path, name: str) -> set[str]:
@@ -45,7 +53,9 @@ def _read(folder: Path, name: str) -> dict | None:
     except (OSError, ValueError):
         return None
     required = {"version", "inputs", "options", "counts", "files"}
-    if not isinstance(record, dict) or not required <= record.keys() or not isinstance(record["files"], dict):
+    if not isinstance(record, dict) or not required <= record.keys():
+        return None
+    if not isinstance(record["files"], dict) or not isinstance(record.get("sha256", {}), dict):
         return None
     return record
 
@@ -58,10 +68,17 @@ def write_record(path: Path, inputs: list[dict], options: dict, counts: dict, ou
         inputs: the raw files, from :func:`describe_inputs`.
         options: the options that decide what is written.
         counts: numbers of users, items and interactions.
-        outputs: the files of the dataset; their sizes are recorded.
+        outputs: the files of the dataset; their sizes and digests are recorded.
     """
-    sizes = {output.name: output.stat().st_size for output in outputs}
-    record = {"version": VERSION, "inputs": inputs, "options": options, "counts": counts, "files": sizes}
+    outputs = list(outputs)
+    record = {
+        "version": VERSION,
+        "inputs": inputs,
+        "options": options,
+        "counts": counts,
+        "files": {output.name: output.stat().st_size for output in outputs},
+        "sha256": {output.name: checksum(output, "sha256") for output in outputs},
+    }
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

@@ -80,7 +80,7 @@ class MalformedRows:
         """
         message = f"{file.label}:{line}: {reason}"
         if not self.skip:
-            raise PreparationError(message) from None
+            raise PreparationError(f"{message}; --skip-bad leaves such rows out") from None
         self.reasons[getattr(reason, "kind", str(reason))] += 1
         if self.first is None:
             self.first = message
@@ -105,7 +105,6 @@ class MalformedRows:
             lines.append(f"rows of several lines: {self.multiline}, the first: {self.first_multiline}")
         if self.count:
             lines.append(f"skipped {self.count} malformed rows, the first: {self.first}")
-        if len(self.reasons) > 1:
             listed = self.reasons.most_common(MOST_REASONS)
             lines += [f"  {count} rows: {reason}" for reason, count in listed]
             if others := self.count - sum(count for _, count in listed):

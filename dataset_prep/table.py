@@ -10,6 +10,7 @@ which becomes seconds since 1970, in UTC where no zone is given. Both keep nine 
 
 from __future__ import annotations
 
+import difflib
 import io
 import json
 from argparse import ArgumentParser, Namespace
@@ -78,11 +79,13 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
         raise PreparationError(f"a column is chosen twice: {', '.join(chosen.values())}; choose another for each")
     if options.delimiter is not None and len(options.delimiter) != 1:
         raise PreparationError(f"--delimiter must be one character, not {options.delimiter!r}")
-    layout = Layout({name: FIELD_TYPES[name] for name in chosen})
+    # messages name the columns as the log does
+    layout = Layout({column: FIELD_TYPES[name] for name, column in chosen.items()})
 
     def read_tables(file: RawFile) -> Iterator[pa.Table]:
         rows = _read_rows(file, list(chosen.values()), options, malformed)
-        return layout.to_tables(parse_rows(file, rows, layout.parse_fields, malformed))
+        tables = layout.to_tables(parse_rows(file, rows, layout.parse_fields, malformed))
+        return (table.rename_columns(list(chosen)) for table in tables)
 
     events = [(file, read_tables(file)) for file in files]
     notes = []
@@ -216,13 +219,15 @@ def _position(file: RawFile, column: str, header: list[str], quoted: bool) -> in
     count = header.count(column)
     if count == 1:
         return header.index(column)
-    hint = ""
+    close = difflib.get_close_matches(column, header, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close and not count else ""
     if len(header) == 1:
         delimiter = next((mark for mark in ";|\t" if mark in header[0]), None)
         hint = f"; use --delimiter={delimiter!r}?" if delimiter else ""
     elif not quoted and f'"{column}"' in header:
         hint = "; if quotes enclose fields, add --quote"
-    raise PreparationError(f"{file.label}:1: {count} columns are named {column!r} among {', '.join(header)}{hint}")
+    problem = f"{count} columns are named {column!r}" if count else f"there is no column {column!r}"
+    raise PreparationError(f"{file.label}:1: {problem} among {', '.join(header)}{hint}")
 
 
 def _parse_identifier(value: object) -> str:

@@ -1,4 +1,6 @@
-"""Train a custom model: subclass StateSpaceRecommender, write `encode`, and pass the class to `run`.
+"""Train a custom model: subclass StateSpaceRecommender, write `encode`, and name the class wherever a model is named:
+
+    python run_recbole.py --model=examples/custom_model.py:GatedMamba --dataset=ml-100k --epochs=10
 
 The item embedding, the loss, prediction and scoring come from the base class. Every setting of the command line works too, but
 two need more of the model: `time_gaps` an `encode` that takes `time_seq` and passes it to `embed`, and `train_positions: all` an
@@ -48,7 +50,7 @@ SETTINGS = {
 if __name__ == "__main__":
     result = run(GatedMamba, "ml-100k", config_dict=SETTINGS)
     print(f"GatedMamba with {result['parameters']} parameters, NDCG@10 {result['test_result']['ndcg@10']:.4f}")
-    # the name of a custom model is not registered, so load_run needs the class
+    # a class of a script cannot be imported by its name, so load_run needs it; trained with --model=FILE:CLASS it does not
     config, model, dataset, *_ = load_run(result["run_directory"], model=GatedMamba)
     print(
         f"loaded again from {result['run_directory']}, it scores {model.score(torch.zeros(1, 16)).shape[1] - 1} items"

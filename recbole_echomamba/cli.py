@@ -8,6 +8,7 @@ import importlib.metadata
 import logging
 import sys
 import warnings
+from collections.abc import Iterable
 
 from dataset_prep.arguments import refuse_repeats
 from recbole_echomamba.commands import COMMANDS, Command
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
         return int(finished.code or 0)
     _ignore_deprecations_in_recbole()
     try:
-        options.execute(options, parse_settings(rest))
+        options.execute(options, parse_settings(rest, options.flags))
     except KeyboardInterrupt as interruption:
         print(str(interruption) or "interrupted", file=sys.stderr)
         return 130
@@ -82,15 +83,23 @@ def format_error(error: Exception) -> str:
     )
 
 
-def parse_settings(arguments: list[str]) -> dict[str, str]:
+def parse_settings(arguments: list[str], flags: Iterable[str] = ()) -> dict[str, str]:
     """Return ``--key=value`` arguments as a dictionary. A value may contain ``=``.
 
+    Args:
+        arguments: those that are no flags of the command.
+        flags: the flags of the command, to recognise one with ``_`` for ``-`` or the other way round.
+
     Raises:
-        UserError: an argument has another form, or a key has two different values.
+        UserError: an argument is a misspelt flag or has another form, or a key has two different values.
     """
+    spelling = {flag.replace("-", "_"): flag for flag in flags}
     settings: dict[str, str] = {}
     for argument in arguments:
-        key, equals, value = argument.removeprefix("--").partition("=")
+        flag, equals, value = argument.partition("=")
+        key = flag.removeprefix("--")
+        if flag.replace("-", "_") in spelling:
+            raise UserError(f"there is no {flag}; write {spelling[flag.replace('-', '_')]}")
         if not argument.startswith("--") or not equals or not key:
             raise UserError(f"cannot read the argument {argument!r}; write settings as --key=value")
         if settings.setdefault(key, value) != value:
@@ -101,7 +110,7 @@ def parse_settings(arguments: list[str]) -> dict[str, str]:
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of the whole command line.
 
-    Parsed arguments have the attributes ``execute``, the function of the command, and ``debug``.
+    Parsed arguments have the attributes ``execute``, the function of the command, ``flags``, its flags, and ``debug``.
 
     Args:
         prog: how usage lines call the command, see :func:`main`.
@@ -139,7 +148,7 @@ def _add_command(commands, name: str, command: Command, prog: str) -> None:
     general = parser.add_argument_group("general")
     general.add_argument("-h", "--help", action="help", help="show this help and exit")
     general.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(execute=command.execute)
+    parser.set_defaults(execute=command.execute, flags=list(parser._option_string_actions))
 
 
 def _find_version() -> str:

@@ -48,7 +48,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``run``: RecBole's, and ``--result_file`` and ``--resume``."""
     group = parser.add_argument_group("model and data")
     group.add_argument(
-        "-m", "--model", metavar="NAME", help="EchoMamba4Rec, Mamba4Rec or any sequential model of RecBole"
+        "-m",
+        "--model",
+        metavar="NAME",
+        help="EchoMamba4Rec, Mamba4Rec, any sequential model of RecBole, or a custom one as module:Class or file.py:Class",
     )
     group.add_argument("-d", "--dataset", metavar="NAME", help="a folder in data_path (default: dataset/), or ml-100k")
     _add_config_files(group)
@@ -103,7 +106,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``compare``."""
     group = parser.add_argument_group("models and data")
     group.add_argument(
-        "--models", required=True, metavar="NAMES", help="model names separated by commas; the first is under test"
+        "--models", required=True, metavar="NAMES", help="models separated by commas; the first is under test"
     )
     group.add_argument("-d", "--dataset", required=True, metavar="NAME", help="dataset of all runs")
     group.add_argument(
@@ -227,6 +230,7 @@ def add_recommend_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``recommend``."""
     group = parser.add_argument_group("input and output")
     group.add_argument("--run", required=True, help="run directory of the trained model")
+    _add_custom_model(group)
     group.add_argument("--out", required=True, metavar="FILE", help="file to write, ending in .csv, .jsonl or .parquet")
     group = parser.add_argument_group("users (exactly one of these)")
     users = group.add_mutually_exclusive_group(required=True)
@@ -254,14 +258,15 @@ def execute_recommend(options: argparse.Namespace, settings: dict[str, str]) -> 
     check_format(options.out)
     table = recommend(
         options.run,
-        users=None if options.users is None else read_ids(options.users),
+        users=None if options.users is None else read_ids(options.users, "--users"),
         topk=options.topk,
         history=None if options.history is None else options.history.split(),
-        items=None if options.items is None else read_ids(options.items),
+        items=None if options.items is None else read_ids(options.items, "--items"),
         exclude_seen=options.exclude_seen,
         skip_unknown=options.skip_unknown,
         titles=options.titles,
         config_dict=settings,
+        model=options.model,
     )
     write_recommendations(table, options.out)
     print(f"wrote {len(table)} recommendations for {table['user_id'].nunique()} users to {options.out}")
@@ -271,6 +276,7 @@ def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``inspect``."""
     group = parser.add_argument_group("input and output")
     group.add_argument("run", metavar="RUN", help="run directory of the trained model")
+    _add_custom_model(group)
     group.add_argument("--out", metavar="FILE", help="page to write (default: RUN/inspection.html)")
 
 
@@ -278,7 +284,12 @@ def execute_inspect(options: argparse.Namespace, settings: dict[str, str]) -> No
     """Write the page and print its path."""
     from recbole_echomamba.inspection import inspect
 
-    print(inspect(options.run, options.out, settings))
+    print(inspect(options.run, options.out, settings, options.model))
+
+
+def _add_custom_model(group) -> None:
+    help_text = "module:Class of a custom model that has moved since it was trained"
+    group.add_argument("-m", "--model", metavar="NAME", help=help_text)
 
 
 def _add_config_files(group) -> None:

@@ -17,7 +17,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.utils import get_flops, init_logger, init_seed
 
 from recbole_echomamba.config.config import NOT_IN_HASH, Config
-from recbole_echomamba.config.model_names import FULL_RANKING_ONLY, get_model
+from recbole_echomamba.config.model_names import FULL_RANKING_ONLY
 from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
 from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.data.vocabulary import renumber_like_run
@@ -33,6 +33,7 @@ from recbole_echomamba.training.run_directory import (
     RANKS_FILE,
     RESULT_FILE,
     WEIGHTS_FILE,
+    find_model,
     read_settings,
     write_settings,
 )
@@ -100,7 +101,7 @@ def run(
     """Train, validate and test one model, like RecBole's ``run`` and for every sequential model.
 
     Args:
-        model: a name or a model class.
+        model: a name, ``module:Class``, ``path/file.py:Class`` or a class, see :func:`.get_model`.
         dataset: a name.
         config_file_list: YAML files with settings, see :class:`Config`.
         config_dict: settings, see :class:`Config`.
@@ -196,10 +197,11 @@ def load_run(directory, model=None, config_dict=None):
     """Rebuild a saved run.
 
     Users and items have the ids they had in training, even if the data have changed since, see :func:`.renumber_like_run`.
+    The module of a custom model is imported, as ``config.yaml`` names it.
 
     Args:
         directory: a run directory.
-        model: the model class, if it has no registered name.
+        model: the class of a custom model or ``module:Class``, if it cannot be imported as ``config.yaml`` names it.
         config_dict: settings of :data:`CHANGEABLE_AFTER_TRAINING` to change, such as the device.
 
     Returns:
@@ -216,7 +218,7 @@ def load_run(directory, model=None, config_dict=None):
     fixed = sorted(set(config_dict) - CHANGEABLE_AFTER_TRAINING)
     if fixed:
         raise UserError(f"{directory} is a trained run: {', '.join(fixed)} cannot change any more; train a new run")
-    config = Config(model or get_model(name), dataset_name, config_dict={**settings, **config_dict})
+    config = Config(find_model(directory, name, model), dataset_name, config_dict={**settings, **config_dict})
 
     def renumber(dataset):
         renumber_like_run(dataset, directory, sha256(*atomic_files(config)))
@@ -248,10 +250,9 @@ def _settings_to_resume(directory, model, dataset, config_file_list, config_dict
     if fixed:
         allowed = " and ".join(sorted(CHANGEABLE_ON_RESUME))
         raise UserError(f"{directory} is resumed with its own settings: {allowed} can change, {fixed[0]} cannot")
-    for given, own in ((model, own_model), (dataset, own_dataset)):
-        if isinstance(given, str) and given != own:
-            raise UserError(f"{directory} is a run of {own_model} on {own_dataset}, not of {given}")
-    return model or own_model, own_dataset, {**settings, **config_dict}
+    if dataset is not None and dataset != own_dataset:
+        raise UserError(f"{directory} is a run on {own_dataset}, not on {dataset}")
+    return find_model(directory, own_model, model), own_dataset, {**settings, **config_dict}
 
 
 def _run_process(model, dataset, config_file_list, options: RunOptions, config_dict: dict) -> dict:

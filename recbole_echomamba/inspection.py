@@ -71,13 +71,19 @@ class Memory:
     lengths: Tensor
 
 
-def inspect(run: Path | str, out: Path | str | None = None, config_dict: dict | None = None) -> Path:
+def inspect(
+    run: Path | str,
+    out: Path | str | None = None,
+    config_dict: dict | None = None,
+    model: str | type | None = None,
+) -> Path:
     """Write an HTML page about a trained model.
 
     Args:
         run: the run directory.
         out: the file to write; ``inspection.html`` in the run directory by default.
         config_dict: settings to change, such as the device; see :func:`.load_run`.
+        model: the class of a custom model or ``module:Class``, see :func:`.load_run`.
 
     Returns:
         The path of the page.
@@ -88,22 +94,22 @@ def inspect(run: Path | str, out: Path | str | None = None, config_dict: dict | 
     """
     out = Path(out) if out else Path(run) / "inspection.html"
     check_writable(out)
-    config, model, _, train, valid, _ = load_run(run, config_dict=config_dict)
-    if not any(isinstance(module, Mamba | SpectralFilter) for module in model.modules()):
+    config, trained, _, train, valid, _ = load_run(run, model, config_dict)
+    if not any(isinstance(module, Mamba | SpectralFilter) for module in trained.modules()):
         raise UserError(
             f"{config['model']} has neither a spectral filter nor a Mamba layer; inspect a run of a model that has one"
         )
     summary = f"{config['model']} on {config['dataset']}, seed {config['seed']}, kept in {Path(run).name}."
     parts = [report.render_section("Run", summary)]
-    magnitudes = compute_filter_magnitudes(model)
+    magnitudes = compute_filter_magnitudes(trained)
     if magnitudes:
         parts.append(report.render_section("Spectral filters", FILTER_NOTE))
         parts.append(report.render_image(report.encode_png(plot_filters(magnitudes)), FILTER_CAPTION))
-    memories = measure_memories(model, valid, config)
+    memories = measure_memories(trained, valid, config)
     parts.append(report.render_section("Step sizes and memory", MEMORY_NOTE))
     parts.append(report.render_image(report.encode_png(plot_memories(memories)), MEMORY_CAPTION))
     parts.append(tabulate_memories(memories).to_html())
-    ablation = evaluate_without_parts(config, model, train, valid)
+    ablation = evaluate_without_parts(config, trained, train, valid)
     warning = TRAINED_ON_ALL_NOTE if config["train_on"] == "all" else ""
     parts.append(report.render_section("What each part contributes", ABLATION_NOTE + warning))
     parts.append(ablation.to_html())

@@ -13,10 +13,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dataset_prep.atomic_file import split_row
+from recbole_echomamba.config.checks import FILTERS
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.data.dataloader import limit_batch_size
 from recbole_echomamba.data.histories import Histories, HistoryBatch
 from recbole_echomamba.data.transform import construct_transform
+from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.experiment import load_run
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import check_writable, read_text, write_atomically
@@ -41,6 +43,7 @@ def recommend(
     skip_unknown: bool = False,
     titles: bool = False,
     config_dict: dict | None = None,
+    model: str | type | None = None,
 ) -> pd.DataFrame:
     """Return the ``topk`` items with the highest scores for each user.
 
@@ -57,6 +60,7 @@ def recommend(
         skip_unknown: leave out ids that are not in the dataset and log a warning that lists them.
         titles: add the column ``title`` from the dataset's ``.item`` file.
         config_dict: settings to change, such as ``data_path`` or ``gpu_id``.
+        model: the class of a custom model or ``module:Class``, see :func:`.load_run`.
 
     Returns:
         A table with the columns ``user_id, item_id, rank, score``; rank 1 is the best. A user has fewer than ``topk`` rows
@@ -67,7 +71,7 @@ def recommend(
         UserError: an id is unknown, there is no user or item left, or an argument or setting cannot be used.
     """
     _check_arguments(topk, {"users": users, "history": history, "items": items})
-    config, model, dataset, *_ = load_run(run, config_dict=config_dict)
+    config, trained, dataset, *_ = load_run(run, model, config_dict)
     title_of = _read_titles(config) if titles else None
     allowed = _mark_allowed_items(dataset, items, skip_unknown)
     histories = Histories(dataset)
@@ -87,10 +91,10 @@ def recommend(
     ):
         for batch in batches:
             window = transform(dataset, batch.window).to(config["device"])
-            scores = _score_all_items(model, dataset, window).view(len(batch.user_ids), -1)
+            scores = _score_all_items(trained, dataset, window).view(len(batch.user_ids), -1)
             # A model may also score tokens of its own beyond the items.
             scores = scores[:, : dataset.item_num].float().cpu()
-            check_scores(scores[:, 1:], f"{config['model']} of {run}", model)
+            check_scores(scores[:, 1:], f"{config['model']} of {run}", trained)
             scores[:, ~allowed] = -torch.inf
             if exclude_seen:
                 scores[batch.seen_rows, batch.seen_items] = -torch.inf
@@ -159,14 +163,18 @@ def check_format(file: Path | str) -> None:
     check_writable(file)
 
 
-def read_ids(file: Path | str) -> list[str]:
+def read_ids(file: Path | str, option: str) -> list[str]:
     """Return the ids in a UTF-8 text file with one id per line. Empty lines are ignored.
+
+    Args:
+        file: the file.
+        option: the option that names it, for messages.
 
     Raises:
         MissingFileError: the file does not exist.
         UserError: the file cannot be read as UTF-8 text.
     """
-    text = read_text(file, f"file {file}", "it must be a UTF-8 text file with one id per line")
+    text = read_text(file, f"{option} takes a UTF-8 text file with one id per line; {file}")
     return [line for line in text.split("\n") if line.strip()]
 
 
@@ -181,8 +189,6 @@ def _check_arguments(topk: int, ids: dict[str, Iterable[str] | None]) -> None:
 def _select_users(histories: Histories, users: Iterable[str] | None, skip_unknown: bool) -> np.ndarray:
     """Return the internal ids of users, without duplicates and in the order given.
 
-    RecBole drops users with a single interaction, so they count as unknown.
-
     Args:
         histories: the histories of all users.
         users: user ids, or ``None`` for all users.
@@ -194,19 +200,48 @@ def _select_users(histories: Histories, users: Iterable[str] | None, skip_unknow
     dataset = histories.dataset
     if users is None:
         selected = histories.users
-        n_dropped = dataset.user_num - 1 - len(selected)
-        if n_dropped:
-            logging.getLogger().warning("%d users with fewer than two known items are left out", n_dropped)
+        _warn_of_left_out_users(dataset, len(selected))
     else:
-        interval = dataset.config["user_inter_num_interval"]
-        reason = (
-            f"dataset {dataset.dataset_name} has fewer than two interactions of them after its filters "
-            f"(user_inter_num_interval={interval})"
-        )
+        reason = f"dataset {dataset.dataset_name} has no known item of them{_explain_filters(dataset.config)}"
         selected = _find_internal_ids(histories.internal_ids, dict.fromkeys(users), skip_unknown, "users", reason)
     if not len(selected):
         raise UserError("there is no user to recommend to; name at least one user of the dataset")
     return selected
+
+
+def _warn_of_left_out_users(dataset, n_served: int) -> None:
+    """Log how many users of the data get no recommendations, and why."""
+    reasons = []
+    if isinstance(dataset, WindowedDataset):
+        n_filtered, n_without_items = dataset.filtered_users, dataset.users_without_known_items
+        if n_filtered:
+            reasons.append(f"{n_filtered} have no interaction{_explain_filters(dataset.config)}")
+        if n_without_items:
+            reasons.append(f"{n_without_items} have no item that the model was trained on")
+        n_left_out = n_filtered + n_without_items
+    else:
+        # Here RecBole builds the histories and leaves out the first interaction of each user
+        n_left_out = dataset.user_num - 1 - n_served
+        reasons.append("they have a single interaction")
+    if n_left_out:
+        n_users = n_served + n_left_out
+        logging.getLogger().warning(
+            "%d of %d users of dataset %s are left out: %s",
+            n_left_out,
+            n_users,
+            dataset.dataset_name,
+            "; ".join(reasons),
+        )
+
+
+def _explain_filters(config) -> str:
+    """Name the filters in use, and the setting that lets users with few interactions in."""
+    used = [f"{key}={config[key]}" for key in FILTERS if config[key] is not None]
+    if not used:
+        return ""
+    least = str(config["user_inter_num_interval"] or "[0").strip("[( ").partition(",")[0]
+    cure = "; --user_inter_num_interval='[1,inf)' lets users with fewer interactions in" if float(least) > 1 else ""
+    return f" after filtering with {', '.join(used)}{cure}"
 
 
 def _mark_allowed_items(dataset, items: Iterable[str] | None, skip_unknown: bool) -> Tensor:

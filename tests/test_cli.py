@@ -75,6 +75,7 @@ BAD = {
     "unknown dataset": (["--model=Mamba4Rec", "--dataset=nothing"], ["nothing.inter", "data_path"]),
     "unprepared ml-1m": (["--model=Mamba4Rec", "--dataset=ml-1m"], ["python -m dataset_prep ml-1m"]),
     "unknown key": (["--model=Mamba4Rec", "--dataset=cycle", "--drop_out=1"], ["drop_out", "dropout_prob"]),
+    "a flag with dashes": (["--model=Mamba4Rec", "--dataset=cycle", "--result-file=r.json"], ["--result_file"]),
     "no value": (["--model=Mamba4Rec", "--dataset=cycle", "--epochs", "3"], ["--epochs", "--key=value"]),
     "bad length": (["--model=Mamba4Rec", "--dataset=cycle", "--MAX_ITEM_LIST_LENGTH=0"], ["MAX_ITEM_LIST_LENGTH"]),
     "no config file": (["--model=Mamba4Rec", "--dataset=cycle", "--config_files=gone.yaml"], ["gone.yaml"]),
@@ -297,6 +298,7 @@ DEFAULTS = {
     },
     "recommend": {
         "run": "r",
+        "model": None,
         "out": "o",
         "topk": 10,
         "users": None,
@@ -307,7 +309,7 @@ DEFAULTS = {
         "skip_unknown": False,
         "titles": False,
     },
-    "inspect": {"run": "r", "out": None},
+    "inspect": {"run": "r", "out": None, "model": None},
 }
 REQUIRED = {
     "compare": ["--models=m", "--dataset=d"],
@@ -320,5 +322,6 @@ REQUIRED = {
 def test_flags_and_their_defaults_stay_and_everything_else_is_a_setting(name):
     arguments = [name, *REQUIRED.get(name, []), "--hidden_size=128", "--topks=[5, 10]"]
     options, rest = build_parser().parse_known_args(arguments)
+    assert {"-h", "--debug"} < set(vars(options).pop("flags"))
     assert vars(options) == {**DEFAULTS[name], "execute": COMMANDS[name].execute, "debug": False}
     assert parse_settings(rest) == {"hidden_size": "128", "topks": "[5, 10]"}

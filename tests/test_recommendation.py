@@ -14,7 +14,7 @@ from recbole_echomamba import load_run, recommend, run
 from recbole_echomamba.cli import main
 from recbole_echomamba.data.histories import Histories
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from tests.conftest import HISTORY, ITEMS, SMALL, USERS
+from tests.conftest import HISTORY, ITEMS, ROWS, SMALL, USERS, write_inter
 
 MODELS = ["EchoMamba4Rec", "SASRec", "BERT4Rec", "GRU4Rec"]
 
@@ -130,8 +130,44 @@ def test_unknown_ids_are_an_error_or_left_out_with_a_warning(mamba, asked, caplo
 
 
 def test_a_long_list_of_unknown_ids_is_cut(mamba):
-    with pytest.raises(UserError, match=r"unknown users x0, .*, x9 and 3 more: dataset cycle has fewer than two"):
+    with pytest.raises(
+        UserError, match=r"unknown users x0, .*, x9 and 3 more: dataset cycle has no known item of them"
+    ):
         recommend(mamba, users=[f"x{number}" for number in range(13)])
+
+
+@pytest.fixture
+def more_users(data_path, tmp_path):
+    """Settings for the data of the cycle with three more users: two interactions, one, and one with an unknown item."""
+    rows = [*ROWS, ("two", "i3", "1"), ("two", "i4", "2"), ("one", "i7", "1"), ("strange", "new item", "1")]
+    (tmp_path / "more" / "cycle").mkdir(parents=True)
+    write_inter(tmp_path / "more" / "cycle" / "cycle.inter", rows)
+    return {"data_path": str(tmp_path / "more")}
+
+
+def test_users_whom_the_filters_remove_are_counted_with_the_setting_that_lets_them_in(mamba, more_users, caplog):
+    table = recommend(mamba, topk=1, config_dict=more_users)
+    assert table["user_id"].nunique() == USERS
+    assert f"3 of {USERS + 3} users of dataset cycle are left out: 3 have no interaction after filtering" in caplog.text
+    assert "--user_inter_num_interval='[1,inf)' lets users with fewer interactions in" in caplog.text
+    with pytest.raises(UserError, match=r"unknown users one: .*user_inter_num_interval=\[5,inf\).*'\[1,inf\)' lets"):
+        recommend(mamba, users=["one"], config_dict=more_users)
+
+
+def test_users_with_a_single_interaction_are_served_from_the_data(mamba, more_users, caplog):
+    everyone = {**more_users, "user_inter_num_interval": "[1,inf)", "item_inter_num_interval": None}
+    table = recommend(mamba, topk=4, config_dict=everyone)
+    assert set(table["user_id"]) == {"one", "two", *(f"u{user}" for user in range(USERS))}
+    assert (
+        f"1 of {USERS + 3} users of dataset cycle are left out: 1 have no item that the model was trained on"
+        in caplog.text
+    )
+    for user, history in (("one", ["i7"]), ("two", ["i3", "i4"])):
+        served, person = table[table["user_id"] == user], recommend(mamba, topk=4, history=history)
+        assert served["item_id"].tolist() == person["item_id"].tolist()
+        assert served["score"].tolist() == pytest.approx(person["score"].tolist(), rel=1e-4)
+    unseen = recommend(mamba, users=["one"], topk=ITEMS, exclude_seen=True, config_dict=everyone)
+    assert set(unseen["item_id"]) == {f"i{n}" for n in range(ITEMS)} - {"i7"}
 
 
 def test_the_padding_token_is_no_item(mamba):
@@ -216,7 +252,18 @@ def test_an_item_file_without_titles_is_refused_with_its_columns(mamba, data_pat
 BAD = {
     "an unknown format": (["--all", "--out=top.txt"], "cannot tell the format of top.txt"),
     "a missing folder": (["--all", "--out=gone/top.csv"], "there is no folder"),
-    "a missing file of users": (["--users=gone", "--out=top.csv"], "file gone does not exist"),
+    "an id instead of a file": (
+        ["--users=u1", "--out=top.csv"],
+        "--users takes a UTF-8 text file with one id per line; u1 does not exist",
+    ),
+    "another spelling of a flag": (
+        ["--all", "--out=top.csv", "--exclude_seen"],
+        "no --exclude_seen; write --exclude-seen",
+    ),
+    "a value for such a flag": (
+        ["--all", "--out=top.csv", "--skip_unknown=True"],
+        "no --skip_unknown; write --skip-unknown",
+    ),
     "an unset variable": (["--users=", "--out=top.csv"], "cannot be read"),
     "users that are a folder": (["--users=/", "--out=top.csv"], "/ cannot be read"),
     "out that is a folder": (["--all", "--out=folder.csv"], "folder.csv is a folder"),

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from recbole.model.abstract_recommender import SequentialRecommender
 from tqdm import tqdm
 
 from recbole_echomamba.comparison.contenders import check_comparable, make_contenders
 from recbole_echomamba.comparison.processes import run_in_subprocess
 from recbole_echomamba.config.config import Config
+from recbole_echomamba.config.model_names import get_model, is_registered
 from recbole_echomamba.data.preparation import atomic_files, create_dataset
 from recbole_echomamba.data.recorded_table import read_recorded_table
 from recbole_echomamba.system.errors import UserError
@@ -85,7 +87,7 @@ class _Row:
 
 
 def compare(
-    models: list[str],
+    models: list[str | type[SequentialRecommender]],
     dataset: str,
     seeds: list[int],
     variants: dict[str, dict] | None = None,
@@ -99,7 +101,7 @@ def compare(
     A run that is finished in ``out/runs``, with the same settings, data and seed, is reused; an interrupted one is resumed.
 
     Args:
-        models: names of models. The first one is under test, the others are its baselines.
+        models: names or classes of models, see :func:`.get_model`. The first one is under test, the others are its baselines.
         dataset: the name of the dataset.
         seeds: the seeds of each model.
         variants: further rows, variants of the first model: the name of each and the settings that it changes.
@@ -118,9 +120,14 @@ def compare(
     runs = Path(out).resolve() / "runs"
     settings = {}
     configs = {}
+    has_custom_model = any(not is_registered(get_model(contender.model)) for contender in contenders)
     for contender in contenders:
         label = contender.label
         common = {**(config_dict or {}), "checkpoint_dir": str(runs)}
+        if has_custom_model:
+            # what a custom model reads means nothing to the others
+            for key in Config(contender.model, dataset, config_file_list).find_unknown(common):
+                del common[key]
         settings[label] = {**common, **contender.changes, "variant": contender.variant}
         configs[label] = Config(contender.model, dataset, config_file_list, settings[label])
     check_comparable(contenders, configs)
@@ -132,7 +139,7 @@ def compare(
     for contender in contenders:
         label = contender.label
         arguments = {
-            "model": contender.model,
+            "model": configs[label].model_reference or contender.model,
             "dataset": dataset,
             "config_file_list": config_file_list,
             "config_dict": settings[label],
@@ -205,30 +212,39 @@ def _get_results(
     rows: list[_Row], seeds: list[int], runs: Path, only_finished: bool
 ) -> tuple[dict[str, list[dict]], list[tuple[str, int]]]:
     """Return the results by label, without rows that have none, and label and seed of the missing ones."""
-    results = {row.label: [] for row in rows}
-    missing = []
     jobs = [(row, seed) for seed in seeds for row in rows]
-    with tqdm(jobs, desc="runs", unit="run", disable=only_finished) as progress:
-        for row, seed in progress:
-            label = row.label
-            progress.set_postfix_str(f"{label}, seed {seed}")
-            if only_finished:
-                result = find_finished(runs).get((row.config.hash, row.data_hash, seed))
-            else:
-                result = _get_result(row, seed, runs)
-            if result is None:
-                missing.append((label, seed))
-            else:
-                results[label].append(result)
-    return {label: found for label, found in results.items() if found}, missing
+    if only_finished:
+        finished = find_finished(runs)
+        found = {(row.label, seed): finished.get((row.config.hash, row.data_hash, seed)) for row, seed in jobs}
+    else:
+        found = _run_all(jobs, runs)
+    missing = [(row.label, seed) for row, seed in jobs if found[row.label, seed] is None]
+    results = {row.label: [found[row.label, seed] for seed in seeds if found[row.label, seed]] for row in rows}
+    return {label: of_row for label, of_row in results.items() if of_row}, missing
 
 
-def _get_result(row: _Row, seed: int, runs: Path) -> dict:
-    """Return the result of a row with a seed; run it in its own process where it is not finished."""
+def _run_all(jobs: list[tuple[_Row, int]], runs: Path) -> dict[tuple[str, int], dict]:
+    """Return the results by label and seed. Runs that another comparison is training come last, when it may have ended."""
+    results = {}
+    with tqdm(total=len(jobs), desc="runs", unit="run") as progress:
+        for wait in (False, True):
+            for row, seed in jobs:
+                if (row.label, seed) in results:
+                    continue
+                progress.set_postfix_str(f"{row.label}, seed {seed}")
+                result = _get_result(row, seed, runs, wait)
+                if result is not None:
+                    results[row.label, seed] = result
+                    progress.update()
+    return results
+
+
+def _get_result(row: _Row, seed: int, runs: Path, wait: bool) -> dict | None:
+    """Return the result of a row with a seed, see :func:`.reuse_or_resume`; where it is not finished, run it in a process."""
     runs.mkdir(parents=True, exist_ok=True)
     start = functools.partial(run_in_subprocess, f"{row.label}, seed {seed}")
     arguments = {**row.arguments, "config_dict": {**row.arguments["config_dict"], "seed": seed}}
-    return reuse_or_resume(runs, row.config, row.data_hash, seed, start, arguments)
+    return reuse_or_resume(runs, row.config, row.data_hash, seed, start, arguments, wait)
 
 
 def _count_by_id(data, field: str, counter: dict[int, int]) -> pd.Series:

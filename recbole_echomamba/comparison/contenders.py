@@ -6,7 +6,10 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from recbole.model.abstract_recommender import SequentialRecommender
+
 from recbole_echomamba.config.config import NAMED_VALUES, Config, parse_value
+from recbole_echomamba.config.model_names import class_name
 from recbole_echomamba.system.errors import UserError
 
 MUST_MATCH = (
@@ -56,19 +59,20 @@ class Contender:
     """A row of a comparison: a model with the common settings, or a variant of it.
 
     Attributes:
-        model: the name of the model.
+        model: the name or class of the model, see :func:`.get_model`.
         variant: the name of the variant; ``None`` for the model itself.
         changes: the settings in which a variant differs from the common ones.
     """
 
-    model: str
+    model: str | type[SequentialRecommender]
     variant: str | None = None
     changes: dict = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """The name of the row in tables and plots."""
-        return self.model if self.variant is None else f"{self.model} ({self.variant})"
+        name = class_name(self.model) if isinstance(self.model, str) else self.model.__name__
+        return name if self.variant is None else f"{name} ({self.variant})"
 
 
 def parse_variant(text: str) -> tuple[str, dict]:
@@ -109,7 +113,7 @@ def parse_variants(texts: list[str]) -> dict[str, dict]:
     return variants
 
 
-def make_contenders(models: list[str], variants: dict[str, dict]) -> list[Contender]:
+def make_contenders(models: list[str | type[SequentialRecommender]], variants: dict[str, dict]) -> list[Contender]:
     """Return the rows of a comparison: the models, then the variants of the first one.
 
     Raises:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import recbole.config
 import torch
 from recbole.config import Config as RecBoleConfig
 from recbole.evaluator.register import smaller_metrics
-from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
 from recbole_echomamba.config.checks import (
@@ -28,7 +29,7 @@ from recbole_echomamba.config.checks import (
     check_settings,
     has_value_metrics,
 )
-from recbole_echomamba.config.model_names import get_model, list_models, suggest
+from recbole_echomamba.config.model_names import find_reference, get_model, hash_source, is_registered, suggest
 from recbole_echomamba.config.yaml_text import MAX_LEVELS, MAX_VALUES, is_moderate, parse_yaml
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import read_text
@@ -147,12 +148,14 @@ class Config(RecBoleConfig):
     dataset, our ``model/`` and ``dataset/`` files, ``config_file_list``, ``config_dict``.
 
     Args:
-        model: a name or a class; if None, the setting ``model``.
+        model: a name, ``module:Class`` or a class, see :func:`.get_model`; if None, the setting ``model``.
         dataset: a name; if None, the setting ``dataset``.
         config_file_list: YAML files.
         config_dict: settings. Text is converted by :func:`parse_value`.
 
     Attributes:
+        model: the name of the model's class.
+        model_reference: the text by which :func:`.get_model` finds the class again; ``None`` if it cannot be imported.
         settings: the merged settings before RecBole derives others from them, which build the same Config again.
 
     Raises:
@@ -160,11 +163,12 @@ class Config(RecBoleConfig):
         UserError: a model or a setting is unknown, or a value cannot be used; the message names it.
     """
 
+    model_reference: str | None
     settings: dict[str, Any]
 
     def __init__(
         self,
-        model: str | type[AbstractRecommender] | None = None,
+        model: str | type[SequentialRecommender] | None = None,
         dataset: str | None = None,
         config_file_list: list[str] | None = None,
         config_dict: dict[str, Any] | None = None,
@@ -178,11 +182,17 @@ class Config(RecBoleConfig):
 
     @property
     def hash(self) -> str:
-        """Ten hex digits over model, dataset and every setting that changes the result, see :data:`NOT_IN_HASH`."""
+        """Ten hex digits over model, dataset and every setting that changes the result, see :data:`NOT_IN_HASH`.
+
+        The source file of a custom model counts too: a run of the class as it was before is not a run of the class as it is.
+        """
         settings = hashed_settings(self.settings)
         if not self["single_spec"]:
             settings["processes"] = self["world_size"]
-        text = json.dumps([self.model, self.dataset, settings], sort_keys=True, default=str)
+        identity = [self.model, self.dataset, settings]
+        if not is_registered(self.model_class):
+            identity.append(hash_source(self.model_class))
+        text = json.dumps(identity, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def compatibility_settings(self) -> None:
@@ -235,8 +245,8 @@ class Config(RecBoleConfig):
         return content
 
     def _get_model_and_dataset(
-        self, model: str | type[AbstractRecommender] | None, dataset: str | None
-    ) -> tuple[str, type[AbstractRecommender], str]:
+        self, model: str | type[SequentialRecommender] | None, dataset: str | None
+    ) -> tuple[str, type[SequentialRecommender], str]:
         if model is None:
             model = self.external_config_dict.get("model")
         if dataset is None:
@@ -246,10 +256,11 @@ class Config(RecBoleConfig):
         if dataset is None:
             raise UserError("no dataset is given; pass --dataset=NAME")
         check_name("dataset", dataset)
-        model_class = get_model(model) if isinstance(model, str) else model
+        model_class = get_model(model)
+        self.model_reference = find_reference(model_class)
         return model_class.__name__, model_class, str(dataset)
 
-    def _load_internal_config_dict(self, model: str, model_class: type[AbstractRecommender], dataset: str) -> None:
+    def _load_internal_config_dict(self, model: str, model_class: type[SequentialRecommender], dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
         general = {}
         for file in ("overall", "dataset/sample", "quick_start_config/sequential"):
@@ -263,6 +274,10 @@ class Config(RecBoleConfig):
         self.internal_config_dict.update(self._read_properties(ours / "overall.yaml"))
         self.internal_config_dict.update(specific)
         # a custom model has the settings of the classes that it is derived from
+        for kind in reversed(model_class.__mro__[1:]):
+            self.internal_config_dict.update(
+                self._read_properties(RECBOLE_PROPERTIES / "model" / f"{kind.__name__}.yaml")
+            )
         for kind in reversed(model_class.__mro__):
             self.internal_config_dict.update(self._read_properties(ours / "model" / f"{kind.__name__}.yaml"))
         self.internal_config_dict.update(self._read_properties(ours / "dataset" / f"{dataset}.yaml"))
@@ -288,8 +303,33 @@ class Config(RecBoleConfig):
         return final
 
     def _check_keys(self) -> set[str]:
-        """Refuse unknown settings, and return those that belong to another model, which are ignored."""
-        known = {
+        """Refuse unknown settings, and return those that belong to another model, which are ignored.
+
+        A custom model may read any setting.
+        """
+        if not is_registered(self.model_class):
+            return set()
+        known, of_other_models = self._known_settings(), self._settings_of_all_models()
+        ignored = set()
+        for key in self.external_config_dict:
+            if key in known:
+                continue
+            if key not in of_other_models:
+                self._refuse_unknown(key, known)
+            ignored.add(key)
+            logging.getLogger().warning("setting %r belongs to another model and has no effect on %s", key, self.model)
+        return ignored
+
+    def find_unknown(self, keys: Iterable[str]) -> list[str]:
+        """Return those of the settings that this model refuses, and that a custom model may read."""
+        if not is_registered(self.model_class):
+            return []
+        of_transforms = {key for own in TRANSFORM_SETTINGS.values() for key in own}
+        known = self._known_settings() | self._settings_of_all_models() | of_transforms
+        return [key for key in keys if key not in known]
+
+    def _known_settings(self) -> set[str]:
+        return {
             *self.internal_config_dict,
             *general_arguments,
             *training_arguments,
@@ -302,23 +342,12 @@ class Config(RecBoleConfig):
             "dataset",
             "config_files",
         }
-        of_other_models = set()
-        for directory in (RECBOLE_PROPERTIES, properties_directory()):
-            for file in directory.glob("model/*.yaml"):
-                of_other_models |= set(self._read_properties(file))
-        ignored = set()
-        for key in self.external_config_dict:
-            if key in known:
-                continue
-            if key in of_other_models:
-                ignored.add(key)
-                logging.getLogger().warning(
-                    "setting %r belongs to another model and has no effect on %s", key, self.model
-                )
-            elif self.model in list_models():
-                self._refuse_unknown(key, known)
-            # any other key is a setting of a custom model
-        return ignored
+
+    def _settings_of_all_models(self) -> set[str]:
+        folders = (RECBOLE_PROPERTIES, properties_directory())
+        return {
+            key for folder in folders for file in folder.glob("model/*.yaml") for key in self._read_properties(file)
+        }
 
     def _refuse_unknown(self, key: str, known: set[str]) -> None:
         for transform, keys in TRANSFORM_SETTINGS.items():

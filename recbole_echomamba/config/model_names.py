@@ -1,9 +1,17 @@
-"""Find the class of a model by its name: ours first, then RecBole's sequential models."""
+"""Find the class of a model by its name: ours, RecBole's sequential models, and custom models as ``module:Class``."""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import operator
+import sys
 from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -16,7 +24,7 @@ torch.autograd.set_detect_anomaly(anomaly_detection)
 from recbole.model.abstract_recommender import SequentialRecommender  # noqa: E402
 
 from recbole_echomamba.models import RECOMMENDERS  # noqa: E402
-from recbole_echomamba.system.errors import UserError  # noqa: E402
+from recbole_echomamba.system.errors import MissingFileError, UserError  # noqa: E402
 
 UNSUPPORTED = {
     "S3Rec": "S3Rec needs RecBole's two-stage trainer (pretrain, then finetune), which is not supported here",
@@ -32,29 +40,137 @@ def list_models() -> list[str]:
     return [*RECOMMENDERS, *sorted(name for name in dir(recbole_models) if _is_supported(name))]
 
 
-def get_model(name: str) -> type[SequentialRecommender]:
+def get_model(name: str | type[SequentialRecommender]) -> type[SequentialRecommender]:
     """Return the class of a model.
 
     RecBole's own look-up is not used, because it imports lightgbm for every name that it does not know.
 
+    Args:
+        name: the name of a registered model; a custom model as ``module:Class``, looked up in the current folder first, or as
+            ``path/file.py:Class``; or a class, which is returned.
+
     Raises:
-        UserError: there is no such model; the message suggests names.
+        MissingFileError: there is no such file.
+        UserError: there is no such model, it cannot be imported, or it is no sequential recommender; the message says what to do.
     """
+    if not isinstance(name, str):
+        return _check_class(name, getattr(name, "__name__", repr(name)))
+    if ":" in name:
+        return _check_class(_import_class(name), name)
     if name in UNSUPPORTED:
         raise UserError(UNSUPPORTED[name])
     if name not in list_models():
-        raise UserError(f"there is no model {name!r}; {suggest(name, list_models())}")
+        raise UserError(
+            f"there is no model {name!r}; {suggest(name, list_models())}; a custom model is named module:Class"
+        )
     return RECOMMENDERS.get(name) or getattr(recbole_models, name)
 
 
+def is_registered(model_class: type) -> bool:
+    """Return whether a class is one of the models of :func:`list_models`, not a custom model."""
+    name = model_class.__name__
+    return name in list_models() and get_model(name) is model_class
+
+
+def find_reference(model_class: type) -> str | None:
+    """Return the text by which :func:`get_model` finds a class in another process.
+
+    Returns:
+        The name of a registered model, ``module:Class`` of a custom one, or ``None`` for a class that cannot be imported by its
+        name, because it is defined in a script, a notebook or a function.
+    """
+    if is_registered(model_class):
+        return model_class.__name__
+    if model_class.__module__ in ("__main__", "__mp_main__"):
+        return None
+    reference = f"{model_class.__module__}:{model_class.__qualname__}"
+    try:
+        return reference if get_model(reference) is model_class else None
+    except UserError:
+        return None
+
+
+def class_name(reference: str) -> str:
+    """Return the name of the class that ``module:Class`` or the name of a model stands for."""
+    return reference.rpartition(":")[2].rpartition(".")[2]
+
+
+def hash_source(model_class: type) -> str | None:
+    """Return the SHA-256 of the file that defines a class; ``None`` if there is none."""
+    try:
+        file = inspect.getsourcefile(model_class)
+        return hashlib.sha256(Path(file or "").read_bytes()).hexdigest()
+    except (TypeError, OSError):
+        return None
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return a hint for a misspelt word: the names closest to it, or all of them if none is close."""
+    """Return a hint for a misspelt word: up to three names that are close to it, or the three nearest if none is close."""
     by_lower = {name.lower(): name for name in known}
     close = [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.6)]
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(by_lower.values())}"
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    nearest = [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0)]
+    return f"the nearest {'names are' if len(nearest) > 1 else 'name is'} {', '.join(nearest)}"
 
 
 def _is_supported(name: str) -> bool:
     model = getattr(recbole_models, name)
     is_model = isinstance(model, type) and issubclass(model, SequentialRecommender)
     return is_model and model is not SequentialRecommender and name not in UNSUPPORTED
+
+
+def _check_class(found: object, name: str) -> type[SequentialRecommender]:
+    if isinstance(found, type) and issubclass(found, SequentialRecommender):
+        return found
+    raise UserError(
+        f"{name} is no sequential recommender; derive the class from recbole_echomamba.models.base.StateSpaceRecommender"
+    )
+
+
+def _import_class(name: str) -> object:
+    """Import ``module:Class`` or ``path/file.py:Class``; an error of the imported code is shown as one of the user's."""
+    module_name, _, path = name.rpartition(":")
+    try:
+        module = _import_file(module_name) if module_name.endswith(".py") else _import_module(module_name)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"model {name} cannot be imported: {type(error).__name__}: {error}") from error
+    try:
+        return operator.attrgetter(path)(module)
+    except AttributeError:
+        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise UserError(f"{module_name} has no class {path!r}; {suggest(path, classes)}") from None
+
+
+def _import_module(name: str) -> ModuleType:
+    _add_to_path(Path.cwd())
+    return importlib.import_module(name)
+
+
+def _import_file(name: str) -> ModuleType:
+    """Import a file once, as a module that is called like its absolute path, so that no other has its name."""
+    file = Path(name).resolve()
+    if str(file) in sys.modules:
+        return sys.modules[str(file)]
+    if not file.is_file():
+        raise MissingFileError(f"there is no file {file} to import a model from")
+    # as for a script, so that the file can import its neighbours
+    _add_to_path(file.parent)
+    spec = importlib.util.spec_from_file_location(str(file), file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[str(file)] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[str(file)]
+        raise
+    return module
+
+
+def _add_to_path(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()

@@ -40,8 +40,8 @@ def store(data_file: Path, key: str, arrays: dict[str, np.ndarray], facts: dict)
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         digests = {name: sha256(temporary / f"{name}.npy") for name in arrays}
-        content = {"format": FORMAT, "digests": digests, "facts": facts}
-        write_text(temporary / FACTS, json.dumps({**content, "digest": json_digest(content)}))
+        content = {"digests": digests, "facts": facts}
+        write_text(temporary / FACTS, json.dumps({"format": FORMAT, "digest": json_digest(content), **content}))
         shutil.rmtree(entry, ignore_errors=True)
         temporary.rename(entry)
     except OSError:
@@ -62,7 +62,7 @@ def load(data_file: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None
         content = json.loads((entry / FACTS).read_bytes())
         if content["format"] != FORMAT:
             return None
-        if content.pop("digest") != json_digest(content):
+        if content["digest"] != json_digest({key: content[key] for key in ("digests", "facts")}):
             raise ValueError(f"{FACTS} has changed since it was written")
         arrays = {}
         for name, digest in content["digests"].items():

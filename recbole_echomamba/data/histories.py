@@ -10,6 +10,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import UserError
 
 HISTORY_USER_ID = "history"
@@ -35,29 +36,33 @@ class HistoryBatch:
 class Histories:
     """The complete histories of a dataset's users.
 
-    After :func:`.data_preparation` a dataset has one row for every interaction but the first of each user: the interaction as
-    the target, with those before it as the history. The complete history of a user is therefore their last row with its
-    target appended.
+    After :func:`.data_preparation` RecBole's dataset has one row for every interaction but the first of each user: the
+    interaction as the target, with those before it as the history. The complete history of a user is therefore their last row
+    with its target appended. Our :class:`.WindowedInteraction` has every interaction, so that users with a single one have a
+    history too.
 
     Args:
         dataset: a dataset after :func:`.data_preparation`, such as that of :func:`.load_run`.
 
     Attributes:
-        users: internal ids of the users with two interactions or more, ascending, ``[U]``.
+        users: internal ids of the users who have a history, ascending, ``[U]``.
         internal_ids: the internal id of each of these users by the user's own id.
     """
 
     def __init__(self, dataset):
         self.dataset = dataset
-        user_of_row = dataset.inter_feat[dataset.uid_field].numpy()
-        # The rows of a dataset are in the order of time, and a stable sort by user keeps that order within each user.
+        samples = dataset.inter_feat
+        self._windowed = samples if isinstance(samples, WindowedInteraction) else None
+        columns = samples if self._windowed is None else self._windowed.flat
+        user_of_row = columns[dataset.uid_field].numpy()
+        # The rows of a user are in the order of time, and a stable sort by user keeps that order.
         self._order = np.argsort(user_of_row, kind="stable")
         self.users, self._starts, self._counts = np.unique(
             user_of_row[self._order], return_index=True, return_counts=True
         )
         own_ids = dataset.id2token(dataset.uid_field, self.users)
         self.internal_ids = dict(zip(own_ids, self.users, strict=True))
-        self._targets = dataset.inter_feat[dataset.iid_field]
+        self._items = columns[dataset.iid_field]
         self._list_suffix = dataset.config["LIST_SUFFIX"]
         self._item_list_field = dataset.iid_field + self._list_suffix
 
@@ -99,7 +104,7 @@ class Histories:
         places = np.searchsorted(self.users, users)
         starts, counts = self._starts[places], self._counts[places]
         rows = [self._order[start : start + count] for start, count in zip(starts, counts, strict=True)]
-        last_rows = self.dataset[np.array([row[-1] for row in rows])]
+        last_rows = self._read_rows(np.array([row[-1] for row in rows]), counts)
         seen_rows, seen_items = self._list_seen(rows)
         return HistoryBatch(
             user_ids=self.dataset.id2token(self.dataset.uid_field, users).astype(str).tolist(),
@@ -107,6 +112,14 @@ class Histories:
             seen_rows=seen_rows,
             seen_items=seen_items,
         )
+
+    def _read_rows(self, last_rows: np.ndarray, counts: np.ndarray) -> Interaction:
+        """Return the last row of each user with the history before it, which is empty if it is their only one."""
+        if self._windowed is None:
+            return self.dataset[last_rows]
+        lengths = np.minimum(counts - 1, self._windowed.slots)
+        samples = self._windowed.with_samples(torch.from_numpy(last_rows), torch.from_numpy(lengths))
+        return self.dataset.join(samples.cut(slice(None)))
 
     def _append_targets(self, rows: Interaction) -> Interaction:
         """Append the target of each row to its lists of past values, and drop the oldest value of a list that is full."""
@@ -136,6 +149,10 @@ class Histories:
             rows: the rows of each user in the dataset, oldest first.
         """
         row_numbers = np.arange(len(rows))
+        row_of_item = torch.as_tensor(np.repeat(row_numbers, [len(row) for row in rows]))
+        items = self._items[np.concatenate(rows)].long()
+        if self._windowed is not None:
+            return row_of_item, items
         # A user's first interaction is the target of no row; it is the only item in the history of their first row. In split
         # files any history may hold items that are the target of no row; the last one has the newest of them.
         ends = [row[0] for row in rows]
@@ -145,6 +162,4 @@ class Histories:
         listed = lists > 0
         row_of_end = torch.as_tensor(np.resize(row_numbers, len(ends)))
         row_of_listed = row_of_end[:, None].expand_as(lists)[listed]
-        row_of_target = torch.as_tensor(np.repeat(row_numbers, [len(row) for row in rows]))
-        seen_items = torch.cat([lists[listed], self._targets[np.concatenate(rows)]])
-        return torch.cat([row_of_listed, row_of_target]), seen_items
+        return torch.cat([row_of_listed, row_of_item]), torch.cat([lists[listed], items])

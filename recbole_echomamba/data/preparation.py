@@ -12,6 +12,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.utils import create_samplers
 
 from dataset_prep.origins import MOVIELENS, ORIGINS
+from dataset_prep.record import read_digests
 from recbole_echomamba.config.checks import as_list, check_name
 from recbole_echomamba.config.model_names import suggest
 from recbole_echomamba.data.atomic_file import read_header
@@ -23,6 +24,7 @@ from recbole_echomamba.data.split_files import SplitFilesDataset
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import MissingFileError, UserError
+from recbole_echomamba.system.files import sha256
 from recbole_echomamba.system.ranks import is_distributed, is_first_on_machine, is_main_process
 
 COLUMN_SETTINGS = (
@@ -52,9 +54,11 @@ def create_dataset(config) -> SequentialDataset:
 
     Raises:
         MissingFileError: there is no ``.inter`` file; the message says how to get it.
-        UserError: a column is missing, a row cannot be read, or the filters leave nothing.
+        UserError: a column is missing, a row cannot be read, the filters leave nothing, or a file is not what
+            ``dataset_prep`` wrote.
     """
     _check_inter_file(config)
+    _check_unchanged(config)
     _check_loaded_columns(config)
     if not is_first_on_machine(config):
         # The first process of this machine prepares the data, the others read its cache
@@ -133,7 +137,11 @@ def _atomic_file(config, ending: str) -> Path:
 
 def _choose_dataset_class(config) -> type[SequentialDataset]:
     """Return the class that RecBole has for the model, ours, or RecBole's where windows do not cover the kind of data."""
-    own = getattr(recbole.data.dataset, f"{config['model']}Dataset", None)
+    # a custom model has the data of the classes that it is derived from
+    own_classes = (
+        getattr(recbole.data.dataset, f"{kind.__name__}Dataset", None) for kind in config.model_class.__mro__
+    )
+    own = next(filter(None, own_classes), None)
     if own is not None and config["benchmark_filename"]:
         raise UserError(
             f"{config['model']} builds the histories itself and cannot read benchmark_filename; leave it out and give "
@@ -246,6 +254,18 @@ def _check_inter_file(config) -> None:
             )
         if columns[name] != kind:
             raise UserError(f"{file}, line 1: {name}:{columns[name]} must be {name}:{kind}")
+
+
+def _check_unchanged(config) -> None:
+    """Check that the files which ``dataset_prep`` wrote are what it wrote; others have no record to compare with."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    digests = read_digests(folder, name)
+    for file in atomic_files(config):
+        if file.name in digests and sha256(file) != digests[file.name]:
+            raise UserError(
+                f"{file} is damaged or has been changed since it was prepared; prepare it again with --force, or delete "
+                f"{folder / name}.prep.json to use it as it is"
+            )
 
 
 def _check_split_files(config) -> None:

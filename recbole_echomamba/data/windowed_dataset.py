@@ -41,7 +41,12 @@ class WindowedDataset(SequentialDataset):
 
     Attributes:
         reordered_users: how many users have another last item than their exact times give.
+        filtered_users: how many users of the file the filters have removed.
+        users_without_known_items: how many further users :meth:`renumber` has left without an interaction.
     """
+
+    filtered_users = 0
+    users_without_known_items = 0
 
     def _from_scratch(self):
         self._get_preset()
@@ -81,7 +86,7 @@ class WindowedDataset(SequentialDataset):
         arrays = {f"column.{name}": self.inter_feat[name].to_numpy() for name in self.inter_feat}
         arrays.update({f"texts.{name}": texts for name, texts in self.field2id_token.items()})
         types = {name: [self.field2type[name].value, self.field2source[name].value] for name in self.inter_feat}
-        return arrays, {"types": types, "reordered": self.reordered_users}
+        return arrays, {"types": types, "reordered": self.reordered_users, "filtered": self.filtered_users}
 
     def _restore(self, arrays: dict[str, np.ndarray], facts: dict) -> None:
         columns = {}
@@ -98,6 +103,7 @@ class WindowedDataset(SequentialDataset):
         self._init_alias()
         self.feat_name_list = self._build_feat_name_list()
         self.reordered_users = facts["reordered"]
+        self.filtered_users = facts["filtered"]
         self._warn_of_reordered_users()
 
     def _load_feat(self, filepath, source):
@@ -133,6 +139,11 @@ class WindowedDataset(SequentialDataset):
                 self.time_field,
                 _list_lines(missing),
             )
+
+    def _data_filtering(self):
+        users = self.inter_feat[self.uid_field].nunique()
+        super()._data_filtering()
+        self.filtered_users = users - self.inter_feat[self.uid_field].nunique()
 
     def _filter_nan_user_or_item(self):
         """Remove rows without a user or an item.
@@ -244,6 +255,8 @@ class WindowedDataset(SequentialDataset):
         known = np.flatnonzero(columns[self.iid_field] >= 0)
         rows = known[np.argsort(columns[self.uid_field][known], kind="stable")]
         removed = len(self.inter_feat) - len(rows)
+        users = columns[self.uid_field]
+        self.users_without_known_items = len(np.unique(users)) - len(np.unique(users[rows]))
         self.inter_feat = pd.DataFrame({name: column[rows] for name, column in columns.items()}, copy=False)
         return removed
 

@@ -79,15 +79,17 @@ class WindowedInteraction(Interaction):
         if isinstance(index, str):
             return self._read_field(index, slice(None))
         part = _as_torch_index(index)
-        return WindowedInteraction(
-            self.flat,
-            self.targets[part],
-            self.lengths[part],
-            self.lists,
-            self.length_field,
-            self.slots,
-            list(self.fields),
-        )
+        return self.with_samples(self.targets[part], self.lengths[part])
+
+    def with_samples(self, targets: Tensor, lengths: Tensor) -> WindowedInteraction:
+        """Return other samples over the same interactions.
+
+        Args:
+            targets: ``[n]``, the row of each sample's target.
+            lengths: ``[n]``, how many rows before the target are the history; zero for a user's first interaction.
+        """
+        fields = list(self.fields)
+        return WindowedInteraction(self.flat, targets, lengths, self.lists, self.length_field, self.slots, fields)
 
     def cut(self, index) -> Interaction:
         """Return samples with their windows, right-padded with 0.

@@ -11,12 +11,15 @@ import contextlib
 import glob
 import time
 from collections.abc import Callable
+from logging import getLogger
 from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
+from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_echomamba.config.config import Config, hashed_settings
+from recbole_echomamba.config.model_names import class_name, get_model
 from recbole_echomamba.config.yaml_text import parse_yaml
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import read_json, remove_leftovers
@@ -55,6 +58,13 @@ def new_run_directory(config: Config) -> Path:
         except FileExistsError:
             continue
         write_settings(directory, config)
+        if config.model_reference is None:
+            getLogger().warning(
+                "%s cannot be imported by its name, because it is defined in a script or in a function: load_run, recommend and "
+                "resume need model=%s; move it into a module to have it found",
+                config["model"],
+                config["model"],
+            )
         return directory
     raise FileExistsError(f"{directory} and {MAX_SAME_NAME - 1} like it exist already")
 
@@ -81,7 +91,8 @@ def plain_settings(config: Config) -> dict:
     """Return the settings that rebuild ``config``, as types that YAML can hold."""
     # An absolute path, so that the run can be read from any working directory
     data_path = str(Path(config.settings["data_path"]).resolve())
-    return _plain({"model": config["model"], "dataset": config["dataset"], **config.settings, "data_path": data_path})
+    model = config.model_reference or config["model"]
+    return _plain({"model": model, "dataset": config["dataset"], **config.settings, "data_path": data_path})
 
 
 def write_settings(directory: Path, config: Config) -> None:
@@ -110,6 +121,33 @@ def read_settings(directory: Path | str) -> dict:
     if not isinstance(settings, dict) or not all(isinstance(settings.get(key), str) for key in ("model", "dataset")):
         raise UserError(f"{file} is damaged: it does not hold the settings of a run; restore it or start a new run")
     return settings
+
+
+def find_model(
+    directory: Path | str, saved: str, given: str | type[SequentialRecommender] | None
+) -> type[SequentialRecommender]:
+    """Return the class of the model of a run.
+
+    Args:
+        directory: the run directory, for messages.
+        saved: the entry ``model`` of its settings.
+        given: the class or its name, see :func:`.get_model`, where that entry does not lead to it.
+
+    Raises:
+        UserError: the class cannot be imported, or ``given`` is another model.
+    """
+    if given is not None:
+        model = get_model(given)
+        if model.__name__ != class_name(saved):
+            raise UserError(f"{directory} is a run of {class_name(saved)}, not of {model.__name__}")
+        return model
+    try:
+        return get_model(saved)
+    except UserError as error:
+        name = class_name(saved)
+        raise UserError(
+            f"{directory} is a run of the model {name}: {error}; name it with --model=module:{name}, or pass the class as model="
+        ) from error
 
 
 def find_finished(folder: Path) -> dict[tuple[str, str, int], dict]:
@@ -154,10 +192,16 @@ def is_current(result_file: Path) -> bool:
     return measured_on is None or not weights.is_file() or measured_on == recorded_digest(weights)
 
 
+def has_progress(directory: Path) -> bool:
+    """Return whether a run has saved anything of its training."""
+    return any((directory / name).is_file() for name in (STATE_FILE, WEIGHTS_FILE, RESULT_FILE))
+
+
 def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> Path | None:
     """Find the latest interrupted run with the same settings, data and seed.
 
-    A run directory whose settings or training state are missing or damaged is passed over.
+    A run directory whose settings or training state are missing or damaged is passed over, unless it was interrupted before
+    anything was saved.
 
     Args:
         folder: the folder that holds the run directories; it need not exist.
@@ -176,6 +220,8 @@ def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> P
             settings = read_settings(directory)
             if settings.get("seed") != seed or hashed_settings(settings) != wanted:
                 continue
+            if not has_progress(directory):
+                return directory
             state = load_state(directory / STATE_FILE, "cpu")
             if isinstance(state, dict) and state.get("data_hash") == data_hash:
                 return directory
@@ -183,9 +229,17 @@ def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> P
 
 
 def reuse_or_resume(
-    folder: Path, config: Config, data_hash: str, seed: int, run: Callable[..., object], new_run: dict
-) -> dict:
+    folder: Path,
+    config: Config,
+    data_hash: str,
+    seed: int,
+    run: Callable[..., object],
+    new_run: dict,
+    wait: bool = True,
+) -> dict | None:
     """Reuse a finished run, resume an interrupted one, or start a new one.
+
+    Of several processes that need the same run, one trains it.
 
     Args:
         folder: the folder that holds the run directories.
@@ -194,9 +248,10 @@ def reuse_or_resume(
         seed: the seed of the run.
         run: trains a run and leaves its result in ``folder``; called with ``resume=DIRECTORY`` or with ``new_run``.
         new_run: the keyword arguments that start a new run with these settings.
+        wait: whether to wait for another process that is training this run.
 
     Returns:
-        The contents of ``result.json``.
+        The contents of ``result.json``; ``None`` if another process is training this run and ``wait`` is false.
 
     Raises:
         UserError: a ``result.json`` in ``folder`` is damaged.
@@ -205,11 +260,20 @@ def reuse_or_resume(
     result = find_finished(folder).get(key)
     if result is not None:
         return result
-    resumable = find_resumable(folder, config, data_hash, seed)
-    if resumable is not None:
-        run(resume=resumable)
-    else:
-        run(**new_run)
+    lock = FileLock(folder / f".{config.hash}-{data_hash[:10]}-s{seed}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            return None
+        getLogger().warning(
+            "another process is training %s with seed %d in %s; waiting for it", config["model"], seed, folder
+        )
+        lock.acquire()
+    with lock:
+        if key not in find_finished(folder):
+            resumable = find_resumable(folder, config, data_hash, seed)
+            run(**new_run) if resumable is None else run(resume=resumable)
     return find_finished(folder)[key]
 
 

@@ -20,7 +20,13 @@ from recbole_echomamba.system.ranks import is_distributed, is_main_process
 from recbole_echomamba.system.signals import Interrupted, deferred_signals
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.evaluation import RankCollector
-from recbole_echomamba.training.run_directory import STATE_FILE, WEIGHTS_FILE, lock_run_directory, new_run_directory
+from recbole_echomamba.training.run_directory import (
+    STATE_FILE,
+    WEIGHTS_FILE,
+    has_progress,
+    lock_run_directory,
+    new_run_directory,
+)
 from recbole_echomamba.training.schedule import restore_schedule, schedule_learning_rate
 
 STATE_KEYS = {
@@ -133,8 +139,9 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         """
         self._data_generator = train_data.generator
         self._scheduler = schedule_learning_rate(self.config, self.optimizer, self.epochs * len(train_data))
-        if saved and is_main_process(self.config) and self.run_directory is None:
-            self._lock_run_directory(new_run_directory(self.config))
+        if saved and is_main_process(self.config) and not self._resumed_state:
+            if self.run_directory is None:
+                self._lock_run_directory(new_run_directory(self.config))
             write_vocabulary(self.run_directory, train_data.dataset, self.data_hash)
         if self._resumed_state:
             train_data.generator.set_state(self._resumed_state["data_order"].cpu())
@@ -155,6 +162,8 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
     def resume(self, directory: Path | str) -> None:
         """Load the state of an interrupted run, so that :meth:`fit` continues it exactly.
 
+        A run that was interrupted before its first save starts from the beginning.
+
         Args:
             directory: the run directory, which is locked until :meth:`release`.
 
@@ -164,6 +173,8 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         """
         if is_main_process(self.config):
             self._lock_run_directory(Path(directory))
+        if not has_progress(Path(directory)):
+            return
         file = Path(directory) / STATE_FILE
         state = checkpoint.load_state(file, self.device)
         parameters = self.model.state_dict().keys()

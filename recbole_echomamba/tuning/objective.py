@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import init_logger
 
 from recbole_echomamba.config.config import Config
@@ -20,13 +21,13 @@ class Objective:
     """Train trials with common settings; the test part is not used and no weights are kept.
 
     Args:
-        model: the name of the model.
+        model: the name or class of the model, see :func:`.get_model`.
         dataset: the name of the dataset.
         config_files: YAML files with settings of all trials.
         settings: settings of all trials; those of a single trial have priority.
     """
 
-    def __init__(self, model: str, dataset: str, config_files: list[str], settings: dict):
+    def __init__(self, model: str | type[SequentialRecommender], dataset: str, config_files: list[str], settings: dict):
         self.model = model
         self.dataset = dataset
         self.config_files = config_files
@@ -65,7 +66,7 @@ class Objective:
             callback_fn=report_epoch,
         )
         result = summarize_training(trainer, start)
-        return {**result, "model": self.model, "valid_score_bigger": config["valid_metric_bigger"]}
+        return {**result, "model": config.model, "valid_score_bigger": config["valid_metric_bigger"]}
 
 
 def summarize_training(trainer: Trainer, start: float) -> dict:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_echomamba import report
 from recbole_echomamba.config.config import NOT_IN_HASH, PROCESS_KEYS, Config, find_config_file, properties_directory
@@ -36,7 +37,7 @@ class SearchOptions:
 
 
 def tune(
-    model: str | None,
+    model: str | type[SequentialRecommender] | None,
     dataset: str | None,
     config_file_list: list[str] | None = None,
     config_dict: dict | None = None,
@@ -60,7 +61,7 @@ def tune(
     trials there to resume the search.
 
     Args:
-        model: the name of the model, unless a config file has it.
+        model: the name or class of the model, see :func:`.get_model`, unless a config file has it.
         dataset: the name of the dataset, unless a config file has it.
         config_file_list: YAML files with settings of all trials, see :class:`Config`.
         config_dict: settings of all trials.
@@ -87,9 +88,9 @@ def tune(
     """
     options = SearchOptions(tool, algo, max_evals, early_stop, resume, ray_address, cpus_per_trial, gpus_per_trial)
     named = Config(model, dataset, config_file_list, config_dict)
-    model, dataset = named.model, named.dataset
-    space = read_space(params_file or properties_directory() / "hyper" / f"{model}.hyper")
-    out = Path(out or f"tuning/{model}-{dataset}").resolve()
+    model, dataset = named.model_reference or named.model_class, named.dataset
+    space = read_space(params_file or properties_directory() / "hyper" / f"{named.model}.hyper")
+    out = Path(out or f"tuning/{named.model}-{dataset}").resolve()
     table_file = Path(output_file or out / "trials.md")
     plot_file = Path(display_file or out / "trials.png")
     common = {**(config_dict or {}), "checkpoint_dir": str(out / "runs")}
@@ -114,7 +115,7 @@ def tune(
 
     write_best_settings(out / "best.yaml", config, best["params"])
     table = tabulate_trials(trials, best)
-    title = f"# {model} on {dataset}: {len(trials)} trials, {tool}, by validation {config['valid_metric']}"
+    title = f"# {config.model} on {dataset}: {len(trials)} trials, {tool}, by validation {config['valid_metric']}"
     write_text(out / "trials.csv", table.to_csv())
     write_text(table_file, f"{title}\n\n{table.to_markdown()}")
     fig = plot_trials(trials, config["valid_metric"], config["valid_metric_bigger"])
@@ -206,7 +207,9 @@ def check_same_search(file: Path, description: dict, resume: bool) -> None:
         raise UserError(f"{file.parent} holds this search already; resume it with --resume, or choose another --out")
 
 
-def make_objective(model: str, dataset: str, config_files: list[str], settings: dict, config: Config) -> Objective:
+def make_objective(
+    model: str | type[SequentialRecommender], dataset: str, config_files: list[str], settings: dict, config: Config
+) -> Objective:
     """Return the objective of all trials, with absolute paths: Ray runs trials in other folders."""
     files = [str(find_config_file(file).resolve()) for file in config_files]
     data_path = str(Path(config.settings["data_path"]).resolve())
@@ -268,7 +271,7 @@ def write_best_settings(file: Path, config: Config, params: dict) -> None:
         config: settings that all trials share.
         params: the settings of the best trial.
     """
-    left_out = {*PROCESS_KEYS, "checkpoint_dir"}
+    left_out = {*PROCESS_KEYS, "checkpoint_dir", "model", "dataset"}
     given = {key: value for key, value in config.external_config_dict.items() if key not in left_out}
-    settings = {"model": config.model, "dataset": config.dataset, **given, **params}
+    settings = {"model": config.model_reference or config.model, "dataset": config.dataset, **given, **params}
     write_text(file, yaml.safe_dump(settings, sort_keys=False))

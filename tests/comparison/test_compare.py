@@ -49,6 +49,13 @@ def test_a_damaged_result_is_named(data_path, out, started, capsys):
     assert f"{file} is damaged" in capsys.readouterr().err
 
 
+def test_missing_ranks_are_named(data_path, out, started, capsys):
+    file = find_run(out, "SASRec-*-s2") / "test_ranks.parquet"
+    file.unlink()
+    assert main(make_command(data_path, out)) == 1
+    assert f"{file} does not exist; remove its folder" in capsys.readouterr().err
+
+
 def test_a_run_with_other_settings_or_other_data_is_not_reused(data_path, out, started, tmp_path):
     changed = Path(shutil.copytree(data_path, tmp_path / "changed"))
     with open(changed / "cycle" / "cycle.inter", "a") as file:

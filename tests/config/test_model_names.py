@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from recbole_echomamba import EchoMamba4Rec, Mamba4Rec, get_model
-from recbole_echomamba.config.model_names import list_models
+from recbole_echomamba.config.model_names import list_models, suggest
 
 
 def test_our_models_come_first_and_recboles_follow():
@@ -18,6 +18,12 @@ def test_our_models_come_first_and_recboles_follow():
 def test_an_unknown_model_is_answered_with_the_nearest_name(name):
     with pytest.raises(ValueError, match=f"no model '{name}'; did you mean EchoMamba4Rec"):
         get_model(name)
+
+
+def test_a_word_that_is_close_to_nothing_is_answered_with_three_names():
+    hint = suggest("zzz", list_models())
+    assert hint.startswith("the nearest names are ")
+    assert len(hint.split(", ")) == 3
 
 
 def test_a_model_that_needs_recboles_two_stage_trainer_is_refused():

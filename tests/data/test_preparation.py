@@ -3,9 +3,11 @@ import itertools
 import pytest
 from recbole.utils import init_seed
 
+from dataset_prep.__main__ import main as prepare_raw
 from recbole_echomamba import Config, create_dataset, data_preparation
 from recbole_echomamba.system.errors import UserError
 from tests.conftest import HISTORY, ITEMS, ROWS, SMALL, USERS, write_inter
+from tests.dataset_prep import layouts
 
 
 def loaders(settings, **changed):
@@ -240,3 +242,17 @@ def test_a_reranker_larger_than_the_catalogue_is_refused(settings):
     config = Config("SASRecCPR", "cycle", config_dict={**settings, "reranker_CAN_NUM": 100})
     with pytest.raises(UserError, match=f"only {ITEMS} items; set reranker_CAN_NUM"):
         data_preparation(config, create_dataset(config))
+
+
+def test_a_file_that_changed_since_it_was_prepared_is_refused(tmp_path):
+    layouts.write_ml1m(tmp_path / "raw", layouts.walks())
+    assert prepare_raw(["ml-1m", "--raw", str(tmp_path / "raw"), "--out", str(tmp_path)]) == 0
+    config = Config("Mamba4Rec", "ml-1m", config_dict={**SMALL, "data_path": str(tmp_path)})
+    create_dataset(config)
+    inter = tmp_path / "ml-1m" / "ml-1m.inter"
+    inter.write_bytes(inter.read_bytes()[:-3] + b"9\t\n")
+    with pytest.raises(UserError, match=r"ml-1m\.inter is damaged or has been changed since it was prepared"):
+        create_dataset(config)
+    inter.with_name("ml-1m.prep.json").unlink()
+    inter.write_bytes(inter.read_bytes()[:-4] + b"\n")
+    create_dataset(config)

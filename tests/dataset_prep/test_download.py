@@ -53,6 +53,13 @@ def fetch():
     return main(["ml-32m", "--download", "--raw", "raw", "--out", "out"])
 
 
+def test_a_download_that_fails_at_once_leaves_no_folder(site, capsys):
+    site.files.clear()
+    assert fetch() == 1
+    assert "cannot download" in capsys.readouterr().err
+    assert not Path("raw").exists()
+
+
 def test_a_downloaded_archive_is_prepared_and_kept(site, capsys):
     assert fetch() == 0
     assert capsys.readouterr().out == "ml-32m: 6 users, 6 items, 36 interactions\n"

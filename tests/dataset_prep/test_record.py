@@ -59,6 +59,11 @@ def test_other_inputs_and_damaged_outputs_are_prepared_again(raw, prepare):
     with open("out/lfm-1b/lfm-1b.inter", "a") as file:
         file.write("x\n")
     assert NOTHING not in prepare("lfm-1b", raw)[1]
+    inter = Path("out/lfm-1b/lfm-1b.inter")
+    prepared = inter.read_bytes()
+    inter.write_bytes(prepared[:-2] + b"7\n")
+    assert NOTHING not in prepare("lfm-1b", raw)[1]
+    assert inter.read_bytes() == prepared
     with open(raw / "LFM-1b_LEs.txt", "a") as file:
         file.write("1\t2\t3\t4\t1400000000\n")
     assert NOTHING not in prepare("lfm-1b", raw)[1]

@@ -155,8 +155,8 @@ def test_skipped_rows_are_counted_by_reason(tmp_path, prepare):
     (tmp_path / "log.csv").write_text("who,what,when\n" + "\n".join(rows) + "\n")
     _, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad")
     assert err.splitlines()[1:] == [
-        "  3 rows: timestamp is neither a number nor an ISO time",
-        "  2 rows: user_id is empty",
+        "  3 rows: when is neither a number nor an ISO time",
+        "  2 rows: who is empty",
         "  1 rows: 2 fields where the header has 3",
     ]
 
@@ -224,16 +224,16 @@ def test_parquet_days_are_midnights(tmp_path, prepare, read):
     ("row", "reason"),
     [
         ("a,x", "2 fields where the header has 3"),
-        ("a,x,soon", "timestamp is 'soon', neither a number nor an ISO time"),
+        ("a,x,soon", "when is 'soon', neither a number nor an ISO time"),
         ("a,x,0000-01-01", "neither a number nor an ISO time"),
-        ("a,x,-1", "timestamp is -1, out of range"),
+        ("a,x,-1", "when is -1, out of range"),
         ("a,x,1969-12-31", "out of range"),
         ("a,x,nan", "neither a number nor an ISO time"),
         ("a,x,1e19", "out of range"),
-        ("NA,x,1", "user_id is 'NA', which RecBole reads as a missing value"),
-        ("null,x,1", "user_id is 'null'"),
-        ("a,None,1", "item_id is 'None'"),
-        ("a,,1", "item_id is empty"),
+        ("NA,x,1", "who is 'NA', which RecBole reads as a missing value"),
+        ("null,x,1", "who is 'null'"),
+        ("a,None,1", "what is 'None'"),
+        ("a,,1", "what is empty"),
         ("a,\udcff,1", "which is not UTF-8"),
         ('"a\tb",x,1', "cannot hold tabs"),
         ('"a\nb",x,1', "cannot hold tabs, line ends"),
@@ -247,20 +247,22 @@ def test_a_malformed_row_stops_with_its_line_or_is_skipped_and_counted(tmp_path,
     assert code == 1
     assert "log.csv:3: " in err
     assert reason in err
+    assert err.endswith("; --skip-bad leaves such rows out\n")
     code, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad")
     assert code == 0
     assert "skipped 1 malformed rows, the first: " in err
+    assert err.splitlines()[-1].startswith("  1 rows: ")
     assert read("mine")[1] == [["a", "x", "1"], ["b", "y", "2"]]
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ('{"who": 1.5, "what": 2, "when": 3}', "user_id is Decimal('1.5'), neither text nor a whole number"),
+        ('{"who": 1.5, "what": 2, "when": 3}', "who is Decimal('1.5'), neither text nor a whole number"),
         ('{"who": true, "what": 2, "when": 3}', "neither text nor a whole number"),
-        ('{"who": 1, "what": null, "when": 3}', "item_id is None"),
+        ('{"who": 1, "what": null, "when": 3}', "what is None"),
         ('{"who": 1, "what": 2}', "there is no 'when'"),
-        ('{"who": 1, "what": 2, "when": NaN}', "timestamp is nan, out of range"),
+        ('{"who": 1, "what": 2, "when": NaN}', "when is nan, out of range"),
         ('{"who": 1, "what": 2, "when": true}', "not a time"),
         ("[1]", "not a JSON object"),
         ("{", "not a JSON object"),
@@ -283,7 +285,15 @@ def test_a_missing_column_is_named_with_the_existing_ones(tmp_path, prepare, kin
     getattr(table, f"to_{kind}")(tmp_path / f"log.{kind}", index=False)
     code, _, err = prepare("table", tmp_path / f"log.{kind}", *COLUMNS)
     assert code == 1
-    assert "0 columns are named 'what' among who, item, when" in err
+    assert "there is no column 'what' among who, item, when" in err
+
+
+def test_the_nearest_column_is_suggested_and_a_failed_preparation_leaves_no_folder(tmp_path, prepare):
+    (tmp_path / "log.csv").write_text("who,whatt,when\na,x,1\n")
+    code, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS)
+    assert code == 1
+    assert "did you mean 'whatt'?" in err
+    assert [file.name for file in tmp_path.iterdir()] == ["log.csv"]
 
 
 def test_a_quote_that_never_closes_stops_even_when_bad_rows_are_skipped(tmp_path, prepare):

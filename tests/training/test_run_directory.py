@@ -1,5 +1,6 @@
 import json
 import shutil
+import threading
 
 import pytest
 
@@ -100,8 +101,8 @@ def damage_settings(directory):
     (directory / "config.yaml").write_text("{")
 
 
-def remove_state(directory):
-    (directory / "training_state.pt").unlink()
+def keep_only_weights(directory):
+    (directory / "training_state.pt").rename(directory / "model.safetensors")
 
 
 def truncate_state(directory):
@@ -113,11 +114,17 @@ def replace_state(directory):
     checkpoint.save_state(directory / "training_state.pt", ["another", "file"])
 
 
-@pytest.mark.parametrize("damage", [damage_settings, remove_state, truncate_state, replace_state, shutil.rmtree])
+@pytest.mark.parametrize("damage", [damage_settings, keep_only_weights, truncate_state, replace_state, shutil.rmtree])
 def test_a_run_that_cannot_be_resumed_is_passed_over(config, folder, damage):
     older, newer = interrupted_run(config), interrupted_run(config)
     damage(newer)
     assert find_resumable(folder, config, "data", 1) == older
+
+
+def test_a_run_interrupted_before_its_first_save_is_found(config, folder):
+    interrupted_run(config)
+    newer = new_run_directory(config)
+    assert find_resumable(folder, config, "data", 1) == newer
 
 
 class Recorder:
@@ -153,3 +160,39 @@ def test_without_either_a_new_run_starts(config, folder):
     run = Recorder(config)
     assert reuse_or_resume(folder, config, "data", 1, run, {"model": "Mamba4Rec"})["epochs"] == 9
     assert run.calls == [{"model": "Mamba4Rec"}]
+
+
+def test_of_two_processes_that_need_the_same_run_one_trains_it(config, folder):
+    folder.mkdir()
+    inner, outer = Recorder(config), Recorder(config)
+    asked_meanwhile = []
+
+    def train_while_another_asks(**arguments):
+        asked_meanwhile.append(reuse_or_resume(folder, config, "data", 1, inner, {}, wait=False))
+        outer(**arguments)
+
+    assert reuse_or_resume(folder, config, "data", 1, train_while_another_asks, {})["epochs"] == 9
+    assert asked_meanwhile == [None]
+    assert inner.calls == []
+    assert reuse_or_resume(folder, config, "data", 1, inner, {}, wait=False)["epochs"] == 9
+
+
+def test_a_process_that_waited_reuses_what_the_other_trained(config, folder):
+    folder.mkdir()
+    first, second = Recorder(config), Recorder(config)
+    results = []
+
+    def ask():
+        results.append(reuse_or_resume(folder, config, "data", 1, second, {}))
+
+    waiting = threading.Thread(target=ask)
+
+    def train_while_another_waits(**arguments):
+        waiting.start()
+        waiting.join(timeout=0.3)
+        first(**arguments)
+
+    reuse_or_resume(folder, config, "data", 1, train_while_another_waits, {})
+    waiting.join()
+    assert second.calls == []
+    assert results[0]["epochs"] == 9
