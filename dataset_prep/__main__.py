@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 from dataset_prep import amazon, lfm1b, movielens, netflix, origins, table, tmall
 from dataset_prep.arguments import refuse_repeats
+from dataset_prep.atomic_file import is_plain_name
 from dataset_prep.download import download
 from dataset_prep.errors import PreparationError, first_line
 from dataset_prep.preparation import prepare
-from dataset_prep.raw_files import RawFiles
+from dataset_prep.raw_files import LARGEST_RATIO, RawFiles
 from dataset_prep.rows import MalformedRows
 
 SOURCES = {name: module for module in (movielens, netflix, tmall, lfm1b, amazon, table) for name in module.NAMES}
@@ -43,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> str:
-    raw_files = RawFiles(*_raw_paths(options))
+    raw_files = RawFiles(*_raw_paths(options), max_ratio=options.max_ratio)
     malformed = MalformedRows(options.skip_bad)
     source = SOURCES[options.source].open_source(raw_files, options, malformed)
     return prepare(source, options, malformed)
@@ -147,13 +149,20 @@ def _add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--memory-limit", default="2GB", metavar="SIZE", help="how much memory DuckDB may use (default: 2GB)"
     )
+    parser.add_argument(
+        "--max-ratio",
+        type=_positive_number,
+        default=LARGEST_RATIO,
+        metavar="N",
+        help="refuse files over 64 MiB that unpack to more than N times their compressed size (default: %(default)s)",
+    )
     parser.add_argument("--force", action="store_true", help="prepare again even if nothing has changed")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _file_name(text: str) -> str:
-    if not text or text.startswith(".") or "/" in text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"must be a plain name for a folder and its files, not {text!r}")
+    if not is_plain_name(text):
+        raise argparse.ArgumentTypeError(f"must be a short, plain name for a folder and its files, not {text!r}")
     return text
 
 
@@ -164,7 +173,8 @@ def _new_dataset_name(text: str) -> str:
 
 
 def _positive_number(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    # ² is a digit, and Python reads at most 4300 of them.
+    if not re.fullmatch("[0-9]{1,18}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)
 

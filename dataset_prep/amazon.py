@@ -20,9 +20,19 @@ import re
 from argparse import Namespace
 from functools import partial
 
-from dataset_prep.atomic_file import check_identifier
+import pyarrow as pa
+
 from dataset_prep.errors import MissingFileError, PreparationError, RowError
-from dataset_prep.fields import IDENTIFIER, MILLISECONDS, NUMBER, UNIX_SECONDS, WHOLE_NUMBER, check_number
+from dataset_prep.fields import (
+    IDENTIFIER,
+    MILLISECONDS,
+    NUMBER,
+    TEXT,
+    UNIX_SECONDS,
+    WHOLE_NUMBER,
+    FieldType,
+    check_number,
+)
 from dataset_prep.origins import AMAZON, how_to_get
 from dataset_prep.raw_files import RawFile, RawFiles
 from dataset_prep.rows import Layout, MalformedRows, parse_rows, read_blocks, read_lines
@@ -35,6 +45,9 @@ TOTALS = {
     "ratings_Video_Games.csv": {"users": 826_767, "items": 50_210, "interactions": 1_324_753},
     "reviews_Video_Games_5.json": {"users": 24_303, "items": 10_672, "interactions": 231_780},
 }
+
+SHOWN_BYTES = 100
+"""How much of a line that is no product a message shows."""
 
 ASIN = re.compile("[0-9A-Z]{10}")
 RATING = re.compile(r"[0-5](\.\d)?")
@@ -123,15 +136,16 @@ def _find_layout(log: RawFile) -> Layout:
 def _parse_review(layout: Layout, line: bytes) -> list:
     try:
         review = json.loads(line)
-        texts = [str(review[name]) for name in layout.fields]
+        values = [review[name] for name in layout.fields]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         years = "2023" if layout is REVIEWS_2023 else "2014 or 2018"
         expected = f"expected JSON with {', '.join(layout.fields)}, as in the reviews of {years}"
         raise RowError(f"{expected}: {error!r}", expected) from None
-    return layout.parse_fields(texts)
+    return layout.parse_fields([_as_text(value, name) for name, value in zip(layout.fields, values, strict=True)])
 
 
 def _parse_product(line: bytes) -> list[str]:
+    expected = "expected a Python dict (2014) or JSON (2018, 2023) with asin or parent_asin"
     try:
         text = line.decode("utf-8")
         try:
@@ -139,36 +153,82 @@ def _parse_product(line: bytes) -> list[str]:
             product = json.loads(text)
         except ValueError:
             product = ast.literal_eval(text)
-        return _product_row(product)
-    except (ValueError, SyntaxError, KeyError, TypeError, AttributeError, MemoryError, RecursionError) as error:
-        expected = "expected a Python dict (2014) or JSON (2018, 2023) with asin or parent_asin"
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise RowError(f"{expected}: {error!r}", expected) from None
+    if not isinstance(product, dict) or not {"asin", "parent_asin"} & product.keys():
+        raise RowError(f"{expected}, found {line[:SHOWN_BYTES]!r}", expected)
+    return _product_row(product)
 
 
 def _product_row(product: dict) -> list[str]:
-    title = str(product.get("title") or "")
-    brand = str(product.get("brand") or product.get("store") or "")
-    # 2014 has paths of names, of which several may share a name; 2018 (`category`) and 2023 have names.
-    paths = product.get("categories") or product.get("category") or []
-    names = [name for path in paths for name in ([path] if isinstance(path, str) else path)]
-    # A dict keeps the first of each, in order.
-    categories = dict.fromkeys(name.replace(" ", "_") for name in names)
-    sales_type, sales_rank = next(iter(product.get("salesRank", {}).items()), ("", ""))
+    item = "parent_asin" if "parent_asin" in product else "asin"
+    brand = "brand" if product.get("brand") else "store"
+    sales_type, sales_rank = _sales_rank(product.get("salesRank"))
     price = product.get("price")
     if isinstance(price, str):
         # 2018 and 2023 write "$9.99", and also ranges and other text, which are no price.
         price = price.removeprefix("$").replace(",", "")
-        price = price if re.fullmatch(r"\d+(\.\d+)?", price) else None
-    return [
-        check_identifier(product["parent_asin"] if "parent_asin" in product else product["asin"]),
-        title,
-        " ".join(categories),
-        brand,
-        str(sales_type),
-        _number_or_empty(sales_rank),
-        _number_or_empty(price),
+        price = price if re.fullmatch(r"\d+(\.\d+)?", price, re.ASCII) else None
+    texts = [
+        _as_text(product[item], item),
+        _as_text(product.get("title"), "title"),
+        " ".join(_categories(product)),
+        _as_text(product.get(brand), brand),
+        sales_type,
+        _as_text(sales_rank, "salesRank"),
+        _as_text(price, "price"),
     ]
+    return PRODUCTS.parse_fields(texts)
 
 
-def _number_or_empty(value: object) -> str:
-    return "" if value in (None, "") else check_number(str(value))
+def _categories(product: dict) -> list[str]:
+    """Return the names of the categories: 2014 has paths of names, of which several may share one; 2018 and 2023 have names."""
+    name = "categories" if product.get("categories") else "category"
+    paths = product.get(name) or []
+    if not isinstance(paths, list | tuple):
+        raise _wrong_type(name, paths, "a list")
+    names = [each for path in paths for each in (path if isinstance(path, list | tuple) else [path])]
+    # A dict keeps the first of each, in order.
+    return list(dict.fromkeys(_as_text(each, name).replace(" ", "_") for each in names))
+
+
+def _sales_rank(ranks: object) -> tuple[str, object]:
+    """Return the first category in which a product is ranked, and its rank there; both are empty without a rank."""
+    if not ranks:
+        return "", ""
+    if not isinstance(ranks, dict):
+        raise _wrong_type("salesRank", ranks, "a dict")
+    sales_type, rank = next(iter(ranks.items()))
+    return _as_text(sales_type, "salesRank"), rank
+
+
+def _as_text(value: object, name: str) -> str:
+    """Return a text or number as text, and a missing value as an empty one."""
+    if value is None or value == [] or value == {}:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise _wrong_type(name, value, "text or a number")
+    return str(value)
+
+
+def _wrong_type(name: str, value: object, expected: str) -> RowError:
+    message = f"{name} is a {type(value).__name__}, not {expected}"
+    return RowError(message, message)
+
+
+def _number_or_empty(text: str) -> str:
+    return text and check_number(text)
+
+
+PRODUCTS = Layout(
+    {
+        "asin": IDENTIFIER,
+        "title": TEXT,
+        "categories": TEXT,
+        "brand": TEXT,
+        "sales type": TEXT,
+        "salesRank": FieldType(pa.string(), b"", _number_or_empty),
+        "price": FieldType(pa.string(), b"", _number_or_empty),
+    }
+)
+"""The fields of an ``.item`` file, see :data:`PRODUCT_HEADER`."""

@@ -38,7 +38,21 @@ MISSING_WORDS = {
 PADDING = "[PAD]"
 """RecBole's own name for id 0."""
 
+LONGEST_NAME_BYTES = 150
+"""Longest name of a dataset; file systems allow 255 bytes, and names of run directories add model, time and seed."""
+
 _SEPARATORS = re.compile("[\t\n\r\0]")
+
+
+def is_plain_name(text: str) -> bool:
+    """Return whether a text can name a dataset: a folder, the files in it, and a line in a table.
+
+    It has no separator of folders, tab, line end or other character that is not printable, does not begin with ``.``, and is
+    not longer than :data:`LONGEST_NAME_BYTES`.
+    """
+    # What is not printable includes the lone surrogates of a name that is not UTF-8, which cannot be encoded.
+    is_visible = text.isprintable() and bool(text.strip())
+    return is_visible and text[0] != "." and not set(text) & set("/\\") and len(text.encode()) <= LONGEST_NAME_BYTES
 
 
 def check_identifier(text: str) -> str:

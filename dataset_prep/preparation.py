@@ -17,7 +17,7 @@ from dataset_prep.rows import MalformedRows
 from dataset_prep.source import Source
 from dataset_prep.staging import lock_and_stage, publish
 
-WITHOUT_EFFECT = {"raw", "out", "memory_limit", "force", "download", "name", "debug"}
+WITHOUT_EFFECT = {"raw", "out", "memory_limit", "max_ratio", "force", "download", "name", "debug"}
 """Options that do not change what is written."""
 
 MOST_LISTED_FILES = 50

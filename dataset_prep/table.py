@@ -21,6 +21,7 @@ from operator import itemgetter
 from pathlib import PurePosixPath
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet
 
 from dataset_prep.atomic_file import check_identifier
@@ -164,8 +165,14 @@ def _read_parquet_columns(file: RawFile, columns: list[str]) -> Iterator[tuple[i
         parquet = pa.parquet.ParquetFile(stream)
         for column in columns:
             _position(file, column, parquet.schema_arrow.names, quoted=True)
-        row = 1
+        _check_recorded_size(file, parquet.metadata, columns)
+        # A text that is stored once and repeated in many rows stays so until the size of the rows is checked.
+        texts = [column for column in columns if _is_text(parquet.schema_arrow.field(column).type)]
+        parquet = pa.parquet.ParquetFile(stream, read_dictionary=texts, metadata=parquet.metadata)
+        row, unpacked = 1, 0
         for batch in parquet.iter_batches(ROWS_PER_TABLE, columns=columns):
+            unpacked += sum(_unpacked_bytes(batch[column]) for column in columns)
+            file.check_unpacked(unpacked)
             values = [_to_python(batch[column]) for column in columns]
             yield from enumerate(zip(*values, strict=True), row)
             row += len(batch)
@@ -173,11 +180,37 @@ def _read_parquet_columns(file: RawFile, columns: list[str]) -> Iterator[tuple[i
         raise PreparationError(f"{file.label} cannot be read as Parquet: {error}") from None
 
 
+def _check_recorded_size(file: RawFile, metadata: pa.parquet.FileMetaData, columns: list[str]) -> None:
+    """Check the size that a file says it has: of its encoded columns, and of its values at 8 bytes each."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    chunks = [group.column(number) for group in groups for number in range(metadata.num_columns)]
+    encoded = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
+    file.check_unpacked(max(encoded, 8 * len(columns) * metadata.num_rows))
+
+
+def _is_text(arrow_type: pa.DataType) -> bool:
+    return pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type)
+
+
+def _unpacked_bytes(column: pa.Array) -> int:
+    if not (pa.types.is_dictionary(column.type) and _is_text(column.type.value_type)):
+        return column.nbytes
+    lengths = pa.compute.binary_length(column.dictionary)
+    return pa.compute.sum(lengths.take(column.indices).cast(pa.int64())).as_py() or 0
+
+
 def _to_python(column: pa.Array) -> list:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     if pa.types.is_timestamp(column.type):
         # Python's datetime has no nanoseconds.
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    return column.to_pylist()
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        # As in a CSV, what is not UTF-8 becomes lone surrogates, which the parser of the field refuses.
+        stored = column.cast(pa.large_binary()).to_pylist()
+        return [None if text is None else text.decode("utf-8", "surrogateescape") for text in stored]
 
 
 def _position(file: RawFile, column: str, header: list[str], quoted: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.metadata
 import logging
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterable
 from dataset_prep.arguments import refuse_repeats
 from recbole_echomamba.commands import COMMANDS, Command
 from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.files import DISK_ERRORS
 
 DESCRIPTION = "Train, compare, tune and use sequential recommenders on RecBole's data pipeline."
 
@@ -28,6 +30,10 @@ SETTINGS_HELP = """\
 --KEY=VALUE sets any setting of RecBole or of this package, for example
 --learning_rate=0.002 --hidden_size=128 --topk='[5,10]'. An unknown key is an error.
 The defaults are in the folder properties/."""
+
+
+PATH_ERRORS = DISK_ERRORS | {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+"""Errors of the operating system that a path which a user named is the reason of."""
 
 
 def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
@@ -66,9 +72,11 @@ def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
 
 
 def format_error(error: Exception) -> str:
-    """Return what to print for an error: one line for a :class:`UserError`, a note on the bug for any other."""
+    """Return what to print for an error: one line for what a user can mend, a note on the bug for any other."""
     if isinstance(error, UserError):
-        return f"error: {error}"
+        return f"error: {' '.join(str(error).splitlines())}"
+    if isinstance(error, OSError) and error.filename and error.errno in PATH_ERRORS:
+        return f"error: {str(error.filename)!r} cannot be used: {error.strerror}"
     return (
         f"error: {type(error).__name__}: {error}\n"
         "This is a bug in recbole_echomamba. Give the same command with --debug to see the traceback."

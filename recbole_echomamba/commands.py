@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -132,7 +133,7 @@ def execute_compare(options: argparse.Namespace, settings: dict[str, str]) -> No
 
     out = options.out or f"results/{options.dataset}"
     seeds = split_list(options.seeds)
-    if not all(seed.isdigit() for seed in seeds):
+    if not all(re.fullmatch("[0-9]{1,18}", seed) for seed in seeds):
         raise UserError(f"--seeds must be whole numbers separated by commas, not {options.seeds!r}")
     with _explain_interruption("interrupted; give the same command again to resume, finished runs are not repeated"):
         comparison = compare(

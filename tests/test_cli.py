@@ -130,6 +130,42 @@ def test_an_error_that_the_user_can_mend_is_one_line(fail, capsys, kind):
     assert capsys.readouterr().err == "error: there is no file a.txt\n"
 
 
+def test_an_error_of_several_lines_becomes_one(fail, capsys):
+    fail(UserError("a.yaml is not YAML:\nline 1\r\n\u2028line 2"))
+    assert main(["run"]) == 1
+    assert capsys.readouterr().err == "error: a.yaml is not YAML: line 1  line 2\n"
+
+
+@pytest.mark.parametrize("option", ["--data_path=", "--resume=", "--config_files=", "--result_file="])
+def test_a_path_that_the_system_refuses_is_one_line_that_names_it(capsys, option, data_path, tmp_path):
+    path = tmp_path / ("x" * 300)
+    given = ["--model=SASRec", "--dataset=cycle", f"--data_path={data_path}"]
+    given = [each for each in given if not each.startswith(option)] if option != "--resume=" else []
+    assert main(["run", *given, f"{option}{path}"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "rror" in line]
+    assert line.startswith("error: ")
+    assert str(path) in line
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", ".", "..", ".x", "", " ", "a\tb", "a\nb", "x" * 151, "\udcff"])
+@pytest.mark.parametrize("command", ["run --model=SASRec", "compare --models=SASRec", "tune --model=EchoMamba4Rec"])
+def test_the_name_of_a_dataset_that_is_no_name_of_a_file_is_refused_before_anything_is_written(
+    capsys, tmp_path, name, command
+):
+    assert main([*command.split(), f"--dataset={name}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: dataset {name!r} is not a short, plain name")
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_that_no_one_writes_are_refused_in_one_line(capsys):
+    for seeds in ("²", "9" * 5000, "-1", "1.5"):
+        assert main(["compare", "--models=SASRec", "--dataset=cycle", f"--seeds={seeds}"]) == 1
+        assert "--seeds must be whole numbers" in capsys.readouterr().err
+    assert main(["run", "--model=SASRec", "--dataset=cycle", f"--seed={2**32}"]) == 1
+    assert "seed must be at most 2147483647" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("message", ["", "interrupted after 3 epochs"])
 def test_an_interruption_is_one_line_and_exit_code_130(fail, capsys, message):
     fail(KeyboardInterrupt(message))

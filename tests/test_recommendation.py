@@ -254,7 +254,7 @@ BAD = {
     "a missing folder": (["--all", "--out=gone/top.csv"], "there is no folder"),
     "an id instead of a file": (
         ["--users=u1", "--out=top.csv"],
-        "--users takes a file with one id per line, and there is no",
+        "--users takes a UTF-8 text file with one id per line; u1 does not exist",
     ),
     "another spelling of a flag": (
         ["--all", "--out=top.csv", "--exclude_seen"],

@@ -16,9 +16,9 @@ from recbole_echomamba.comparison.processes import run_in_subprocess
 from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.model_names import get_model, is_registered
 from recbole_echomamba.data.preparation import atomic_files, create_dataset
-from recbole_echomamba.system.errors import MissingFileError, UserError
+from recbole_echomamba.data.recorded_table import read_recorded_table
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
-from recbole_echomamba.system.manifest import check_recorded
 from recbole_echomamba.training.run_directory import RANKS_FILE, find_finished, reuse_or_resume
 
 
@@ -68,11 +68,8 @@ class Comparison:
     def ranks(self, label: str) -> pd.DataFrame:
         """Read ``user, item, rank, rank_unseen, history`` of every test target of a row, once for each seed."""
         files = [Path(result["run_directory"]) / RANKS_FILE for result in self.results[label]]
-        for file in files:
-            if not file.is_file():
-                raise MissingFileError(f"{file} does not exist; remove its folder to repeat the run")
-            check_recorded(file)
-        return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+        tables = [read_recorded_table(file, ["user", "item", "rank"]) for file in files]
+        return pd.concat([table.to_pandas() for table in tables], ignore_index=True)
 
     def test_metric(self, label: str, name: str, part: str = "test_result") -> np.ndarray:
         """Return a test metric of a row for every seed, ``[seeds]``; ``part`` is an entry of ``result.json``."""

@@ -11,6 +11,7 @@ from typing import Any
 from recbole.evaluator.register import metric_types, metrics_dict
 from recbole.utils import EvaluatorType
 
+from dataset_prep.atomic_file import is_plain_name
 from recbole_echomamba.config.model_names import FULL_RANKING_ONLY
 from recbole_echomamba.system.errors import UserError
 
@@ -33,6 +34,9 @@ LEAST_WHOLE_NUMBER = {
 }
 """Settings that are whole numbers, and the least that each may be."""
 
+LARGEST_SEED = 2**31 - 1
+"""NumPy takes seeds of 32 bits, and each process of a run adds its rank."""
+
 NUMBER_RANGES = {
     "learning_rate": (0, float("inf")),
     "dropout_prob": (0, 1),
@@ -52,6 +56,8 @@ CHOICES = {
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 CLIP_KEYS = {"max_norm", "norm_type", "error_if_nonfinite", "foreach"}
 TEXT_SETTINGS = ("data_path", "checkpoint_dir", "encoding")
+"""Settings that are text which files can hold: without NUL, and UTF-8."""
+
 EVAL_ARGS_KEYS = {"split", "group_by", "order", "mode"}
 LEAVE_ONE_OUT_MODES = ("valid_and_test", "valid_only", "test_only")
 TRANSFORM_SETTINGS = {
@@ -116,6 +122,22 @@ def check_model_settings(model: str, settings: dict[str, Any]) -> None:
         )
 
 
+def check_name(setting: str, name: Any) -> None:
+    """Check a name that becomes part of a path and of a report.
+
+    Args:
+        setting: the setting that holds it, for the message.
+        name: the name of a dataset, or of a part of it.
+
+    Raises:
+        UserError: it would leave its folder, or cannot be the name of a file, or is not one line of text.
+    """
+    if not is_plain_name(str(name)):
+        raise UserError(
+            f"{setting} {str(name)!r} is not a short, plain name; it may not begin with . or hold /, \\, tabs or line ends"
+        )
+
+
 def has_value_metrics(metrics: Any) -> bool:
     """Return whether metrics, such as AUC, are computed from single scores and labels instead of a ranking."""
     return any(metric_types.get(str(name).lower()) == EvaluatorType.VALUE for name in as_list(metrics))
@@ -141,6 +163,8 @@ def _check_numbers(settings: dict[str, Any]) -> None:
         value = settings.get(key)
         if value is not None and (not _is_whole_number(value) or value < least):
             raise UserError(f"{key} must be a whole number of at least {least}, it is {value!r}")
+    if settings["seed"] > LARGEST_SEED:
+        raise UserError(f"seed must be at most {LARGEST_SEED}, it is {settings['seed']}")
     for key, (least, below) in NUMBER_RANGES.items():
         value = settings.get(key)
         if value is None:
@@ -155,8 +179,9 @@ def _check_choices_and_texts(settings: dict[str, Any]) -> None:
         if value is not None and value not in choices:
             raise UserError(f"{key} is {value!r}; choose {', '.join(choices[:-1])} or {choices[-1]}")
     for key in TEXT_SETTINGS:
-        if settings.get(key) is not None and not isinstance(settings[key], str):
-            raise UserError(f"{key} must be text, it is {settings[key]!r}")
+        value = settings.get(key)
+        if value is not None and (not isinstance(value, str) or re.search("[\0\ud800-\udfff]", value)):
+            raise UserError(f"{key} must be text without NUL and in UTF-8, it is {value!r}")
 
 
 def _check_extras(settings: dict[str, Any]) -> None:

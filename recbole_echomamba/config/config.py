@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import recbole.config
 import torch
-import yaml
 from recbole.config import Config as RecBoleConfig
 from recbole.evaluator.register import smaller_metrics
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -26,11 +25,14 @@ from recbole_echomamba.config.checks import (
     FILTERS,
     TRANSFORM_SETTINGS,
     check_model_settings,
+    check_name,
     check_settings,
     has_value_metrics,
 )
 from recbole_echomamba.config.model_names import find_reference, get_model, hash_source, is_registered, suggest
+from recbole_echomamba.config.yaml_text import MAX_LEVELS, MAX_VALUES, is_moderate, parse_yaml
 from recbole_echomamba.system.errors import MissingFileError, UserError
+from recbole_echomamba.system.files import read_text
 
 RECBOLE_PROPERTIES = Path(recbole.config.__file__).parent.parent / "properties"
 
@@ -123,7 +125,8 @@ def parse_value(text: str) -> Any:
     """Convert a setting given as text, without evaluating it as code.
 
     Returns:
-        The value of a Python literal, of a YAML list or mapping, or of a word in :data:`NAMED_VALUES`; otherwise the text.
+        The value of a Python literal, of a YAML list or mapping, or of a word in :data:`NAMED_VALUES`; otherwise, or if the
+        value is too large to be a setting, the text.
     """
     value: Any
     try:
@@ -132,9 +135,10 @@ def parse_value(text: str) -> Any:
         value = NAMED_VALUES.get(text.strip().lower(), text)
         if text.strip()[:1] in ("[", "{"):
             # an interval such as [5,inf) is not YAML and stays text
-            with contextlib.suppress(yaml.YAMLError):
-                value = yaml.safe_load(text)
-    return list(value) if isinstance(value, tuple | set) else value
+            with contextlib.suppress(ValueError):
+                value = parse_yaml(text)
+    value = list(value) if isinstance(value, tuple | set) else value
+    return value if is_moderate(value) else text
 
 
 class Config(RecBoleConfig):
@@ -169,6 +173,11 @@ class Config(RecBoleConfig):
         config_file_list: list[str] | None = None,
         config_dict: dict[str, Any] | None = None,
     ):
+        for key, value in (config_dict or {}).items():
+            if not is_moderate(value):
+                raise UserError(
+                    f"{key} is nested more than {MAX_LEVELS} levels deep or holds more than {MAX_VALUES} values"
+                )
         super().__init__(model, dataset, config_file_list, copy.deepcopy(config_dict))
 
     @property
@@ -216,20 +225,24 @@ class Config(RecBoleConfig):
     def _load_config_files(self, file_list: list[str] | None) -> dict[str, Any]:
         merged = {}
         for file in file_list or []:
-            try:
-                content = yaml.load(find_config_file(file).read_text(encoding="utf-8"), Loader=self.yaml_loader)
-            except FileNotFoundError:
-                raise MissingFileError(
-                    f"config file {file} does not exist; {suggest(str(file), list_variants())}"
-                ) from None
-            except (OSError, UnicodeDecodeError) as error:
-                raise UserError(f"config file {file} cannot be read: {error}") from None
-            except yaml.YAMLError as error:
-                raise UserError(f"config file {file} is not valid YAML: {error}") from None
-            if content is not None and not isinstance(content, dict):
-                raise UserError(f"config file {file} must hold `key: value` lines")
-            merged.update(content or {})
+            path = find_config_file(file)
+            merged.update(self._read_settings(path, f"config file {file}", suggest(str(file), list_variants())))
         return merged
+
+    def _read_settings(self, path: Path, name: str, hint: str = "") -> dict[str, Any]:
+        """Return the settings of a YAML file; ``name`` and ``hint`` are for messages."""
+        text = read_text(path, name, hint)
+        try:
+            content = parse_yaml(text, self.yaml_loader)
+        except ValueError as error:
+            raise UserError(f"{name} is not valid YAML: {error}") from None
+        if content is None:
+            return {}
+        if not isinstance(content, dict):
+            raise UserError(f"{name} must hold `key: value` lines")
+        if strange := [key for key in content if not isinstance(key, str)]:
+            raise UserError(f"{name} has {strange[0]!r} in the place of a setting's name; write `key: value` lines")
+        return content
 
     def _get_model_and_dataset(
         self, model: str | type[SequentialRecommender] | None, dataset: str | None
@@ -242,6 +255,7 @@ class Config(RecBoleConfig):
             raise UserError("no model is given; pass --model=NAME")
         if dataset is None:
             raise UserError("no dataset is given; pass --dataset=NAME")
+        check_name("dataset", dataset)
         model_class = get_model(model)
         self.model_reference = find_reference(model_class)
         return model_class.__name__, model_class, str(dataset)
@@ -270,9 +284,7 @@ class Config(RecBoleConfig):
 
     def _read_properties(self, file: Path) -> dict[str, Any]:
         """Return the settings of a file, none if it does not exist."""
-        if not file.is_file():
-            return {}
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=self.yaml_loader) or {}
+        return self._read_settings(file, str(file)) if file.is_file() else {}
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         ignored = self._check_keys()

@@ -79,7 +79,8 @@ def read_atomic_file(file: Path, separator: str, encoding: str | None, kinds: di
         One column for each entry of ``kinds``: Categorical for tokens, float64 for floats.
 
     Raises:
-        UserError: a row has another number of fields, or a float cannot be parsed; the message names the file and the row.
+        UserError: a row has another number of fields, or a float cannot be parsed or is infinite; the message names the file and
+            the row.
     """
     try:
         table = _read_table(file, separator, encoding, kinds, threads=True)
@@ -95,6 +96,11 @@ def read_atomic_file(file: Path, separator: str, encoding: str | None, kinds: di
         # convert and drop one column after the other, so that only one exists twice at a time
         table = table.drop_columns([f"{name}:{kind}"])
         columns[name] = _to_pandas(column)
+        if kind == "float" and (row := _find_infinite(columns[name])) is not None:
+            # the header is row 1, as in Arrow's messages
+            raise UserError(
+                f"{file} cannot be read: Row #{row + 2}: {name} is infinite; give a finite number or leave the field empty"
+            )
     return pd.DataFrame(columns, copy=False)
 
 
@@ -132,6 +138,11 @@ def _to_pandas(column: pyarrow.ChunkedArray) -> pd.Categorical | np.ndarray:
     texts = unified.chunk(0).dictionary.to_pylist() if unified.num_chunks else []
     codes = pyarrow.chunked_array([chunk.indices for chunk in unified.chunks], pyarrow.int32()).fill_null(-1).to_numpy()
     return pd.Categorical.from_codes(codes, pd.Index(texts, dtype=object))
+
+
+def _find_infinite(values: np.ndarray) -> int | None:
+    infinite = np.isinf(values)
+    return int(infinite.argmax()) if infinite.any() else None
 
 
 def keep_by_count(

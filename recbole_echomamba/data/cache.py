@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -11,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_echomamba.system.files import sha256, write_text
+from recbole_echomamba.system.files import json_digest, sha256, write_text
 
 FOLDER = ".prepared"
 FACTS = "facts.json"
 FORMAT = 2
+"""Increase it when entries are written in another way; entries of another format are prepared again."""
 
 
 def store(data_file: Path, key: str, arrays: dict[str, np.ndarray], facts: dict) -> bool:
@@ -41,7 +41,7 @@ def store(data_file: Path, key: str, arrays: dict[str, np.ndarray], facts: dict)
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         digests = {name: sha256(temporary / f"{name}.npy") for name in arrays}
         content = {"digests": digests, "facts": facts}
-        write_text(temporary / FACTS, json.dumps({"format": FORMAT, "digest": _digest(content), **content}))
+        write_text(temporary / FACTS, json.dumps({"format": FORMAT, "digest": json_digest(content), **content}))
         shutil.rmtree(entry, ignore_errors=True)
         temporary.rename(entry)
     except OSError:
@@ -59,10 +59,10 @@ def load(data_file: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None
     """
     entry = data_file.parent / FOLDER / key
     try:
-        content = json.loads((entry / FACTS).read_text(encoding="utf-8"))
+        content = json.loads((entry / FACTS).read_bytes())
         if content["format"] != FORMAT:
             return None
-        if content["digest"] != _digest({key: content[key] for key in ("digests", "facts")}):
+        if content["digest"] != json_digest({key: content[key] for key in ("digests", "facts")}):
             raise ValueError(f"{FACTS} has changed since it was written")
         arrays = {}
         for name, digest in content["digests"].items():
@@ -73,11 +73,6 @@ def load(data_file: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None
         return arrays, content["facts"]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         warnings.warn(f"{entry} is damaged ({error}); the data are prepared again", stacklevel=2)
         return None
-
-
-def _digest(content: dict) -> str:
-    """Return the SHA-256 of values that JSON can hold."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -13,7 +13,7 @@ from recbole.data.utils import create_samplers
 
 from dataset_prep.origins import MOVIELENS, ORIGINS
 from dataset_prep.record import read_digests
-from recbole_echomamba.config.checks import as_list
+from recbole_echomamba.config.checks import as_list, check_name
 from recbole_echomamba.config.model_names import suggest
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.data.bad_rows import find_bad_row
@@ -131,6 +131,7 @@ def atomic_files(config) -> list[Path]:
 
 
 def _atomic_file(config, ending: str) -> Path:
+    check_name("the ending of a file", ending)
     return Path(config["data_path"]) / f"{config['dataset']}.{ending}"
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from recbole_echomamba.data.recorded_table import read_recorded_table
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
-from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.manifest import check_recorded, write_recorded
+from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.manifest import write_recorded
 
 FILE = "vocabulary.parquet"
 
@@ -81,13 +82,10 @@ def read_vocabulary(directory: Path | str) -> tuple[dict[str, np.ndarray], str]:
         UserError: the vocabulary is damaged.
     """
     file = Path(directory) / FILE
-    check_recorded(file)
-    try:
-        table = pyarrow.parquet.read_table(file)
-        fields, texts = (table.column(name).to_numpy() for name in ("field", "text"))
-        data_hash = table.schema.metadata[b"data_hash"].decode()
-    except FileNotFoundError:
-        raise MissingFileError(f"{file} does not exist, and the ids of the run are unknown; train again") from None
-    except (pyarrow.ArrowException, OSError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is truncated or damaged ({type(error).__name__}); train again or restore it") from None
-    return {field: texts[fields == field] for field in np.unique(fields.astype(str))}, data_hash
+    table = read_recorded_table(file, ["field", "text"])
+    fields, texts = (table.column(name).to_numpy() for name in ("field", "text"))
+    data_hash = (table.schema.metadata or {}).get(b"data_hash")
+    if data_hash is None:
+        raise UserError(f"{file} is damaged: it does not name its data; train again or restore it")
+    by_field = {field: texts[fields == field] for field in np.unique(fields.astype(str))}
+    return by_field, data_hash.decode("utf-8", "replace")

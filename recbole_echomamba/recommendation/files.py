@@ -12,7 +12,7 @@ from dataset_prep.atomic_file import split_row
 from dataset_prep.errors import first_line
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import check_writable, write_atomically
+from recbole_echomamba.system.files import check_writable, read_text, write_atomically
 
 FILE_FORMATS = (".csv", ".jsonl", ".parquet")
 
@@ -65,14 +65,7 @@ def read_ids(file: Path | str, option: str) -> list[str]:
         MissingFileError: the file does not exist.
         UserError: the file cannot be read as UTF-8 text.
     """
-    try:
-        text = Path(file).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise MissingFileError(f"{option} takes a file with one id per line, and there is no file {file}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{option} takes a UTF-8 text file with one id per line; {file} cannot be read: {error}"
-        ) from None
+    text = read_text(file, f"{option} takes a UTF-8 text file with one id per line; {file}")
     return [line for line in text.split("\n") if line.strip()]
 
 
@@ -104,11 +97,7 @@ def read_histories(file: Path | str) -> dict[str, list[str]]:
 
 def _read_json_lines(file: Path) -> dict[str, list[str]]:
     histories: dict[str, list[str]] = {}
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(file, str(file)).split("\n"), 1):
         if not line.strip():
             continue
         try:

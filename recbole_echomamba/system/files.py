@@ -1,10 +1,11 @@
-"""Write files atomically, check where they can be written, and compute their digests."""
+"""Read files that may be damaged, write files atomically, check where they can be written, and compute their digests."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -65,6 +66,52 @@ def write_atomically(path: Path | str, write: Callable[[str], None], suffix: str
         raise
 
 
+def read_text(file: Path | str, name: str, hint: str = "") -> str:
+    """Read a text file in UTF-8 that a user named, with or without a byte order mark.
+
+    Args:
+        file: the file.
+        name: how messages call it.
+        hint: what to do if it cannot be read.
+
+    Raises:
+        MissingFileError: it does not exist.
+        UserError: it is not UTF-8, cannot be read, or is a folder, pipe or device: reading one may never end.
+    """
+    hint = f"; {hint}" if hint else ""
+    path = Path(file)
+    try:
+        is_special = path.exists() and not path.is_file()
+        text = "" if is_special else path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise MissingFileError(f"{name} does not exist{hint}") from None
+    except (OSError, ValueError) as error:
+        # it is not UTF-8, or its name has a NUL
+        raise UserError(f"{name} cannot be read: {error}{hint}") from None
+    if is_special:
+        raise UserError(f"{name} cannot be read: it is a folder, pipe or device{hint}")
+    return text
+
+
+def read_json(file: Path | str, hint: str) -> dict:
+    """Read a JSON object that this package wrote.
+
+    Args:
+        file: an existing file.
+        hint: what to do if it is damaged.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        content = json.loads(Path(file).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}); {hint}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is damaged (it holds a {type(content).__name__}, not an object); {hint}")
+    return content
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write text in UTF-8 atomically, see :func:`write_atomically`."""
     write_atomically(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
@@ -79,14 +126,21 @@ def check_writable(file: Path | str, option: str | None = None) -> None:
 
     Raises:
         MissingFileError: its folder does not exist.
-        UserError: it is a folder itself.
+        UserError: it is a folder, pipe or device itself, or its name cannot be one.
     """
     prefix = f"{option}: " if option else ""
-    folder = Path(file).resolve().parent
+    try:
+        folder = Path(file).resolve().parent
+        is_special = Path(file).exists() and not Path(file).is_file()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{prefix}{str(file)!r} cannot be the name of a file: {error}") from None
     if not folder.is_dir():
         raise MissingFileError(f"{prefix}there is no folder {folder}; create it, or name another file")
     if Path(file).is_dir():
         raise UserError(f"{prefix}{file} is a folder; name a file")
+    if is_special:
+        # it would be replaced by a file
+        raise UserError(f"{prefix}{file} is a pipe or device; name a file")
 
 
 def sha256(*paths: Path) -> str:
@@ -97,6 +151,11 @@ def sha256(*paths: Path) -> str:
             while block := file.read(BLOCK_BYTES):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def json_digest(content: dict) -> str:
+    """Return the SHA-256 of what JSON can hold, whatever the order of its keys, in hexadecimal."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def remove_leftovers(folder: Path) -> None:

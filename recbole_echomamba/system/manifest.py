@@ -8,14 +8,13 @@ directory whose files pass.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.system.files import sha256, write_atomically, write_text
+from recbole_echomamba.system.files import json_digest, sha256, write_atomically, write_text
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
@@ -91,10 +90,10 @@ def _read_manifest(directory: Path) -> dict[str, list[str]] | None:
     try:
         manifest = json.loads(file.read_bytes())
         files = manifest["files"]
-        intact = manifest["format"] == FORMAT and manifest["digest"] == _digest_of(files)
+        intact = manifest["format"] == FORMAT and manifest["digest"] == json_digest(files)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         intact = False
     if not intact:
         raise UserError(f"{file} is damaged: it does not match its own digest; restore it, or train again")
@@ -102,9 +101,5 @@ def _read_manifest(directory: Path) -> dict[str, list[str]] | None:
 
 
 def _write_manifest(directory: Path, files: dict[str, list[str]]) -> None:
-    manifest = {"format": FORMAT, "files": files, "digest": _digest_of(files)}
+    manifest = {"format": FORMAT, "files": files, "digest": json_digest(files)}
     write_text(directory / MANIFEST_FILE, json.dumps(manifest, indent=1) + "\n")
-
-
-def _digest_of(files: dict[str, list[str]]) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

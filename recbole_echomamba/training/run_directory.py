@@ -8,7 +8,7 @@ finished its result (``result.json``) and the rank of every test target (``test_
 from __future__ import annotations
 
 import contextlib
-import json
+import glob
 import time
 from collections.abc import Callable
 from logging import getLogger
@@ -20,8 +20,9 @@ from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_echomamba.config.config import Config, hashed_settings
 from recbole_echomamba.config.model_names import class_name, get_model
+from recbole_echomamba.config.yaml_text import parse_yaml
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import remove_leftovers
+from recbole_echomamba.system.files import read_json, remove_leftovers
 from recbole_echomamba.system.manifest import check_recorded, record_existing, recorded_digest, write_recorded_text
 from recbole_echomamba.training.checkpoint import load_state
 
@@ -31,6 +32,9 @@ STATE_FILE = "training_state.pt"
 RESULT_FILE = "result.json"
 RANKS_FILE = "test_ranks.parquet"
 LOCK_FILE = ".lock"
+
+REPEAT_RUN = "remove its folder to repeat the run"
+"""What to do about a damaged result."""
 
 MAX_SAME_NAME = 99
 """How many run directories may be created with the same settings and seed within one second."""
@@ -111,10 +115,10 @@ def read_settings(directory: Path | str) -> dict:
         raise MissingFileError(f"{directory} is not a run directory: it holds no {CONFIG_FILE}")
     check_recorded(file)
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        settings = parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         settings = None
-    if not isinstance(settings, dict) or not {"model", "dataset"} <= set(settings):
+    if not isinstance(settings, dict) or not all(isinstance(settings.get(key), str) for key in ("model", "dataset")):
         raise UserError(f"{file} is damaged: it does not hold the settings of a run; restore it or start a new run")
     return settings
 
@@ -163,12 +167,12 @@ def find_finished(folder: Path) -> dict[tuple[str, str, int], dict]:
     for file in sorted(folder.glob(f"*/{RESULT_FILE}")):
         if not is_current(file):
             continue
+        result = read_json(file, REPEAT_RUN)
         try:
-            result = json.loads(file.read_text(encoding="utf-8"))
             key = (result["config_hash"], result["data_hash"], result["seed"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} is damaged ({error}); remove its folder to repeat the run") from None
-        results[key] = {**result, "run_directory": str(file.parent)}
+            results[key] = {**result, "run_directory": str(file.parent)}
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{file} is damaged ({error}); {REPEAT_RUN}") from None
     return results
 
 
@@ -183,10 +187,7 @@ def is_current(result_file: Path) -> bool:
     if not result_file.is_file():
         return False
     check_recorded(result_file)
-    try:
-        measured_on = json.loads(result_file.read_text(encoding="utf-8")).get("weights_digest")
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{result_file} is damaged ({error}); remove its folder to repeat the run") from None
+    measured_on = read_json(result_file, REPEAT_RUN).get("weights_digest")
     weights = result_file.with_name(WEIGHTS_FILE)
     return measured_on is None or not weights.is_file() or measured_on == recorded_digest(weights)
 
@@ -212,7 +213,7 @@ def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> P
         The run directory, or ``None``.
     """
     wanted = hashed_settings(plain_settings(config))
-    for directory in sorted(folder.glob(f"{config['model']}-{config['dataset']}-*"), reverse=True):
+    for directory in sorted(folder.glob(glob.escape(f"{config['model']}-{config['dataset']}-") + "*"), reverse=True):
         if is_current(directory / RESULT_FILE):
             continue
         with contextlib.suppress(UserError):

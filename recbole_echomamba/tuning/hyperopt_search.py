@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from recbole.trainer.hyper_tuning import HyperTuning
 
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.tuning.search_space import Range, convert_to_plain
 
 TRAINING_ERRORS = (ValueError, ArithmeticError, AssertionError, torch.OutOfMemoryError)
@@ -122,11 +123,25 @@ def append_line(file: Path, entry: dict) -> None:
 
 
 def read_trials(file: Path) -> list[dict]:
-    """Read the complete lines of a file of trials; none when the file does not exist."""
+    """Read the complete lines of a file of trials; none when the file does not exist.
+
+    Raises:
+        UserError: a line is damaged; the message names it.
+    """
     if not file.is_file():
         return []
     complete, _, _ = file.read_bytes().rpartition(b"\n")
-    return [json.loads(line) for line in complete.splitlines()]
+    trials = []
+    for number, line in enumerate(complete.splitlines(), 1):
+        try:
+            trial = json.loads(line)
+            trial["params"], trial["best_valid_score"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{file}, line {number} is damaged ({error}); remove the line to repeat the trial"
+            ) from None
+        trials.append(trial)
+    return trials
 
 
 def _make_key(params: dict) -> str:

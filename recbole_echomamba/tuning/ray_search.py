@@ -15,7 +15,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from recbole_echomamba.config.config import Config
-from recbole_echomamba.system.files import write_text
+from recbole_echomamba.system.files import read_json, write_text
 from recbole_echomamba.tuning.objective import Objective
 from recbole_echomamba.tuning.search_space import Range, convert_to_plain
 
@@ -98,7 +98,7 @@ def run_or_replay(objective: Callable, params: dict, folder: Path, report: Calla
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
     file = folder / f"{digest[:16]}.json"
-    earlier = json.loads(file.read_text()) if file.is_file() else {"epochs": [], "finished": False}
+    earlier = read_json(file, "remove it to repeat the trial") if file.is_file() else {"epochs": [], "finished": False}
     for result in earlier["epochs"]:
         report(result)
     if earlier["finished"]:

@@ -8,16 +8,22 @@ a comment.
 from __future__ import annotations
 
 import ast
+import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from recbole_echomamba.system.errors import MissingFileError, UserError
+from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.files import read_text
 
 NUMBERS_OF_KIND = {"uniform": 2, "loguniform": 2, "quniform": 3}
 """How many numbers each kind of range takes; a ``choice`` takes a list instead."""
+
+MIN_LOGARITHM, MAX_LOGARITHM = -700, 700
+"""Ends of ``loguniform`` beyond these are no normal floating-point numbers."""
 
 LINE_HELP = "write NAME choice [a,b], NAME uniform low,high, NAME loguniform low,high or NAME quniform low,high,step"
 
@@ -74,12 +80,9 @@ def read_space(file: Path | str) -> dict[str, Range]:
         MissingFileError: the file does not exist.
         UserError: a line cannot be read; the message names it. Or the file names no setting.
     """
-    try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise MissingFileError(f"there is no search space {file}; name a .hyper file with --params_file") from None
+    text = read_text(file, f"search space {file}", "name a .hyper file with --params_file")
     space: dict[str, Range] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split(maxsplit=2)
         if not words:
             continue
@@ -88,7 +91,7 @@ def read_space(file: Path | str) -> dict[str, Range]:
             if name in space:
                 raise UserError(f"{name} is named a second time")
             space[name] = _parse_range(kind, text)
-        except (ValueError, SyntaxError) as error:
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
             raise UserError(f"{file}, line {number}: cannot read {line.strip()!r} ({error}); {LINE_HELP}") from None
     if not space:
         raise UserError(f"{file} names no setting to search; {LINE_HELP}")
@@ -117,14 +120,23 @@ def _parse_range(kind: str, text: str) -> Range:
     if kind == "choice":
         if not isinstance(values, list | tuple) or not values:
             raise UserError("a choice needs a list of values")
+        # each trial is kept as JSON
+        json.dumps(values, allow_nan=False)
         return Range(kind, list(values))
     if kind not in NUMBERS_OF_KIND:
         raise UserError(f"there is no kind {kind!r}")
     count = NUMBERS_OF_KIND[kind]
-    if len(values) != count or not all(isinstance(value, int | float) for value in values):
-        raise UserError(f"{kind} needs {count} numbers")
+    if len(values) != count or not all(_is_finite(value) for value in values):
+        raise UserError(f"{kind} needs {count} finite numbers")
     if values[0] >= values[1]:
         raise UserError("low must be below high")
-    if kind == "quniform" and values[2] <= 0:
-        raise UserError("the step must be above 0")
+    if kind == "quniform" and not 0 < values[2] <= values[1] - values[0]:
+        raise UserError("the step must be above 0 and at most high - low")
+    if kind == "loguniform" and not (values[0] > MIN_LOGARITHM and values[1] < MAX_LOGARITHM):
+        raise UserError(f"the logarithms must be between {MIN_LOGARITHM} and {MAX_LOGARITHM}")
     return Range(kind, [float(value) for value in values])
+
+
+def _is_finite(value) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max

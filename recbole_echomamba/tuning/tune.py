@@ -15,7 +15,7 @@ from recbole_echomamba.config.config import NOT_IN_HASH, PROCESS_KEYS, Config, f
 from recbole_echomamba.data.preparation import atomic_files, create_dataset
 from recbole_echomamba.experiment import run
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.system.files import check_writable, sha256, write_atomically, write_text
+from recbole_echomamba.system.files import check_writable, read_json, sha256, write_atomically, write_text
 from recbole_echomamba.training.run_directory import reuse_or_resume
 from recbole_echomamba.tuning.objective import Objective
 from recbole_echomamba.tuning.report import plot_trials, tabulate_trials
@@ -193,7 +193,7 @@ def check_same_search(file: Path, description: dict, resume: bool) -> None:
     if not file.is_file():
         write_text(file, json.dumps(description, indent=2) + "\n")
         return
-    earlier = json.loads(file.read_text(encoding="utf-8"))
+    earlier = read_json(file, "choose another --out")
     different = [key for key, value in description.items() if key != "settings" and earlier.get(key) != value]
     settings, earlier_settings = description["settings"], earlier.get("settings", {})
     for key in sorted({*settings, *earlier_settings}):

@@ -1,9 +1,12 @@
+import os
+import shutil
 import sys
 
 import pytest
 import yaml
 
 from recbole_echomamba import Config, Mamba4Rec
+from recbole_echomamba.config import config
 from recbole_echomamba.config.config import RECBOLE_PROPERTIES, parse_value, properties_directory
 from recbole_echomamba.system.errors import UserError
 
@@ -263,3 +266,59 @@ def test_the_authors_variant_changes_nothing_but_the_initialisation(data_path):
     default = Config("EchoMamba4Rec", "cycle", config_dict={"data_path": str(data_path)}).settings
     authors = Config("EchoMamba4Rec", "cycle", ["authors"], {"data_path": str(data_path)}).settings
     assert {key for key in authors if authors[key] != default[key]} == {"ssm_init"}
+
+
+ALIASES = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+HOSTILE_YAML = {
+    "500 levels": "topk: " + "[" * 500 + "]" * 500,
+    "500 mappings": "eval_args: " + "{a: " * 500 + "1" + "}" * 500,
+    "100 levels": "topk: " + "[" * 100 + "]" * 100,
+    "a list in itself": "topk: &x [*x]",
+    "a billion values": f"a0: &a0 [1, 1]\n{ALIASES}",
+    "no date": "seed: 2020-13-45",
+    "a number of 5000 digits": f"seed: {'9' * 5000}",
+    "no name": "null: 2",
+    "a tab": "\tseed: 1",
+    "an object": "seed: !!python/object/apply:os.getcwd []",
+    "no value of its type": "seed: !!timestamp x",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE_YAML.values(), ids=HOSTILE_YAML)
+@pytest.mark.parametrize("place", ["config file", "dataset file"])
+def test_yaml_that_is_no_settings_is_refused_in_one_line_that_names_the_file(
+    settings, tmp_path, monkeypatch, text, place
+):
+    if place == "config file":
+        file = tmp_path / "mine.yaml"
+    else:
+        shutil.copytree(config.properties_directory(), tmp_path / "properties")
+        monkeypatch.setattr(config, "properties_directory", lambda: tmp_path / "properties")
+        file = tmp_path / "properties" / "dataset" / "cycle.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=f"{file} (is not valid YAML: |has None in the place)") as refused:
+        Config("EchoMamba4Rec", "cycle", [str(file)] if place == "config file" else [], settings)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 500 + "]" * 500, "{a: " * 500 + "}" * 500, "[" * 150 + "]" * 150, "{a: &a [1], b: [2020-13-45]}"]
+)
+def test_a_setting_that_is_nested_too_deep_stays_text_and_is_refused_in_one_line(settings, text):
+    assert parse_value(text) == text
+    with pytest.raises(UserError, match=r"topk must be whole numbers"):
+        Config("EchoMamba4Rec", "cycle", config_dict={**settings, "topk": text})
+
+
+def test_a_value_that_is_nested_too_deep_is_refused_by_its_name(settings):
+    value = []
+    for _ in range(500):
+        value = [value]
+    with pytest.raises(UserError, match="topk is nested more than 50 levels deep"):
+        Config("EchoMamba4Rec", "cycle", config_dict={**settings, "topk": value})
+
+
+def test_a_config_file_that_is_a_pipe_is_refused_at_once(settings, tmp_path):
+    os.mkfifo(tmp_path / "mine.yaml")
+    with pytest.raises(UserError, match=r"config file mine\.yaml cannot be read: it is a folder, pipe or device"):
+        Config("EchoMamba4Rec", "cycle", ["mine.yaml"], settings)

@@ -71,6 +71,19 @@ def damage(file):
     file.write_bytes(content)
 
 
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"format": 2}', "[" * 100_000, '{"format": 2, "digests": [], "digest": ""}']
+)
+def test_facts_of_another_form_are_prepared_again(cached, content):
+    read, folder = cached
+    first = read()
+    (place,) = folder.iterdir()
+    (place / "facts.json").write_text(content)
+    with pytest.warns(match=r"is damaged .*; the data are prepared again"):
+        again = read()
+    assert_same_samples(first.inter_feat, again.inter_feat)
+
+
 def rename_a_column(file):
     file.write_bytes(file.read_bytes().replace(b"item_id", b"item_yd", 1) + bytes(file.suffix == ".npy"))
 

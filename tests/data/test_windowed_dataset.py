@@ -12,6 +12,7 @@ from recbole.utils import init_seed
 from recbole_echomamba import Config, Trainer, create_dataset, data_preparation, get_model
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
+from recbole_echomamba.system.errors import UserError
 from tests.conftest import write_inter
 
 SMALL = {
@@ -173,6 +174,15 @@ def test_a_time_that_is_no_number_is_refused_with_the_file(tmp_path):
     write_inter(tmp_path / "bad" / "bad.inter", [("u", "i", "1"), ("u", "j", "noon")])
     config = Config("SASRec", "bad", config_dict={"data_path": str(tmp_path)})
     with pytest.raises(ValueError, match=r"bad\.inter cannot be read.*Row #3.*noon"):
+        create_dataset(config)
+
+
+@pytest.mark.parametrize(("time", "reason"), [("0x10", "0x10"), ("inf", "infinite"), ("1e400", "infinite")])
+def test_a_hexadecimal_or_infinite_time_is_refused_with_its_row(tmp_path, time, reason):
+    (tmp_path / "bad").mkdir()
+    write_inter(tmp_path / "bad" / "bad.inter", [("u", "i", "1"), ("u", "j", time)])
+    config = Config("SASRec", "bad", config_dict={"data_path": str(tmp_path)})
+    with pytest.raises(UserError, match=rf"bad\.inter cannot be read: .*Row #3: .*{reason}"):
         create_dataset(config)
 
 

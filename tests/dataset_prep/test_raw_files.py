@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import os
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -69,13 +71,17 @@ def test_a_name_that_points_outside_the_archive_is_refused(tmp_path, prepare, na
     assert "points outside the archive" in err
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar.gz", "gz"])
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "gz", "zip of gz"])
 def test_a_file_that_unpacks_to_far_more_is_refused_before_it_is_read_completely(tmp_path, prepare, monkeypatch, kind):
     monkeypatch.setattr(raw_files, "ALWAYS_ALLOWED_BYTES", 1 << 20)
     bomb, size = b"1\t2\t3\t4\t5\n" * 100_000, 1_000_000
     times = 2
-    file = tmp_path / {"zip": "x.zip", "tar.gz": "x.tar.gz", "gz": "LFM-1b_LEs.txt.gz"}[kind]
-    if kind == "zip":
+    file = tmp_path / {"zip": "x.zip", "tar.gz": "x.tar.gz", "gz": "LFM-1b_LEs.txt.gz", "zip of gz": "x.zip"}[kind]
+    if kind == "zip of gz":
+        # gzip of gzip: the file in the archive is far smaller than what comes out
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("LFM-1b_LEs.txt.gz", gzip.compress(bomb * times))
+    elif kind == "zip":
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed, packed.open("LFM-1b_LEs.txt", "w") as member:
             for _ in range(times):
                 member.write(bomb)
@@ -91,6 +97,45 @@ def test_a_file_that_unpacks_to_far_more_is_refused_before_it_is_read_completely
     code, _, err = prepare("lfm-1b", file)
     assert code == 1
     assert "more than 200 times its compressed size" in err
+    code, _, err = prepare("lfm-1b", file, "--max-ratio", 200_000)
+    assert code == 1
+    assert "column 5 does not look like time" in err
+
+
+def test_a_small_gzip_bomb_is_refused_before_its_rows_are_parsed_but_the_damage_of_a_truncated_one_is_named(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(raw_files, "ALWAYS_ALLOWED_BYTES", 1 << 20)
+    path = tmp_path / "log.csv.gz"
+    content = gzip.compress(bytes(4 << 20))
+    path.write_bytes(content)
+    (file,) = RawFiles(path).files
+    with pytest.raises(PreparationError, match="--max-ratio"):
+        file.open()
+    path.write_bytes(content[:200] + b"\xff" * 4)
+    (file,) = RawFiles(path).files
+    with file.open() as stream, pytest.raises(EOFError):
+        stream.read()
+
+
+@pytest.mark.parametrize("given", ["ratings.csv", "."])
+def test_a_pipe_is_refused_at_once(tmp_path, given):
+    os.mkfifo(tmp_path / "ratings.csv")
+    with pytest.raises(PreparationError, match=r"ratings\.csv is a pipe, device or broken link"):
+        RawFiles(tmp_path / given)
+
+
+def test_a_broken_link_in_a_folder_is_refused_but_a_hidden_one_is_left_out(tmp_path):
+    (tmp_path / ".hidden.csv").symlink_to("nowhere")
+    assert not RawFiles(tmp_path).files
+    (tmp_path / "ratings.csv").symlink_to("nowhere")
+    with pytest.raises(PreparationError, match=r"ratings\.csv is a pipe, device or broken link"):
+        RawFiles(tmp_path)
+
+
+def test_a_device_is_refused_at_once():
+    with pytest.raises(PreparationError, match="/dev/zero is a pipe, device"):
+        RawFiles(Path("/dev/zero"))
 
 
 def test_a_truncated_gzip_stops_with_its_line_even_when_bad_rows_are_skipped(tmp_path, prepare):

@@ -284,3 +284,38 @@ def test_a_malformed_row_stops_with_file_line_and_reason_or_is_skipped_and_count
         assert f"skipped 1 malformed rows, the first: {raw / file}:{line}: " in err
         interactions = 4 if file in ("LFM-1b_artists.txt", "LFM-1b_users.txt", "movie_titles.csv") else 3
         assert f"{interactions} interactions" in out
+
+
+@pytest.mark.parametrize("value", [5, ["a"], {"a": 1}, True, None, [], {}, "x", float("nan"), [[["a"]]]])
+@pytest.mark.parametrize("field", ["asin", "title", "brand", "store", "category", "categories", "salesRank", "price"])
+def test_amazon_metadata_of_another_type_are_tolerated_or_named_with_field_and_line(
+    tmp_path, prepare, read, field, value
+):
+    raw = layouts.write_amazon_ratings(tmp_path / "raw", ROWS)
+    good = {"asin": layouts.asin(1), "title": "a"}
+    (raw / "meta_Beauty.json").write_text(json.dumps(good) + "\n" + json.dumps({**good, field: value}) + "\n")
+    code, _, err = prepare("amazon-beauty", raw)
+    if code:
+        assert f"meta_Beauty.json:2: {field} is " in err
+    else:
+        assert "[" not in "".join(read("amazon-beauty", "item")[1][1])
+
+
+@pytest.mark.parametrize("line", ["[1]", "5", '"a"', "null", "{}", "{1: 2}", "[" * 5000, "-" * 5000 + "1"])
+def test_a_line_of_amazon_metadata_that_is_no_product_is_named(tmp_path, prepare, line):
+    raw = layouts.write_amazon_ratings(tmp_path / "raw", ROWS)
+    (raw / "meta_Beauty.json").write_text(line)
+    code, _, err = prepare("amazon-beauty", raw)
+    assert code == 1
+    assert "meta_Beauty.json:1: expected a Python dict (2014) or JSON" in err
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": 1}, True, None])
+@pytest.mark.parametrize("field", ["reviewerID", "asin", "overall", "unixReviewTime"])
+def test_a_field_of_an_amazon_review_that_is_neither_text_nor_a_number_is_named(tmp_path, prepare, field, value):
+    (tmp_path / "raw").mkdir()
+    review = {"reviewerID": "u", "asin": "B000000001", "overall": 5.0, "unixReviewTime": 1400000000, field: value}
+    (tmp_path / "raw" / "reviews_Beauty.json").write_text(json.dumps(review))
+    code, _, err = prepare("amazon-beauty", tmp_path / "raw")
+    assert code == 1
+    assert f"reviews_Beauty.json:1: {field} is " in err

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from dataset_prep import raw_files
 from dataset_prep.__main__ import main
 from recbole_echomamba import Config, create_dataset
 from tests.dataset_prep.test_atomic_file import KEEP_ALL, TEXT, is_identifier
@@ -364,8 +365,36 @@ def test_the_name_of_a_known_dataset_is_refused(tmp_path, prepare, capsys):
     assert "'ml-1m' is the name of a dataset with its own settings" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "../mine"])
+@pytest.mark.parametrize(
+    "name", ["", "..", ".hidden", "a/b", "../mine", "a\\b", "a\tb", "a\nb", "\0", "x" * 151, "\udcff"]
+)
 def test_a_name_that_is_a_path_is_refused(tmp_path, prepare, capsys, name):
     with pytest.raises(SystemExit):
         prepare("table", write_csv(tmp_path / "log.csv"), *COLUMNS, "--name", name)
-    assert "must be a plain name" in capsys.readouterr().err
+    assert "must be a short, plain name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("repeated", ["rows", "text"])
+def test_a_parquet_of_few_bytes_with_endless_rows_is_refused_and_max_ratio_lets_it_in(
+    tmp_path, prepare, monkeypatch, repeated
+):
+    monkeypatch.setattr(raw_files, "ALWAYS_ALLOWED_BYTES", 1 << 20)
+    rows, text = {"rows": (100_000, "a"), "text": (500, "a" * 10_000)}[repeated]
+    table = pa.table({"who": [text] * rows, "what": ["b"] * rows, "when": [1] * rows})
+    pa.parquet.write_table(table, tmp_path / "log.parquet")
+    code, _, err = prepare("table", tmp_path / "log.parquet", *COLUMNS)
+    assert code == 1
+    assert "log.parquet would unpack to more than 200 times its compressed size" in err
+    assert prepare("table", tmp_path / "log.parquet", *COLUMNS, "--max-ratio", 100_000)[0] == 0
+
+
+@pytest.mark.parametrize("column", ["who", "when"])
+def test_a_parquet_text_that_is_not_utf8_is_refused_with_its_row(tmp_path, prepare, column):
+    table = pa.table({"who": ["a", "b"], "what": ["c", "d"], "when": ["1", "2"]})
+    broken = pa.array([b"1", b"\xff"]).view(pa.string())
+    table = table.set_column(table.schema.get_field_index(column), column, broken)
+    pa.parquet.write_table(table, tmp_path / "log.parquet")
+    code, _, err = prepare("table", tmp_path / "log.parquet", *COLUMNS)
+    assert code == 1
+    assert "log.parquet:2: " in err
+    assert "bug" not in err

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import check_writable, sha256, write_atomically, write_text
+from recbole_echomamba.system.files import check_writable, read_json, read_text, sha256, write_atomically, write_text
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
@@ -112,3 +112,26 @@ except UserError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert f"cannot write {tmp_path / 'out'}: file too large; free space in {tmp_path}" in done.stdout, done.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_text_is_read_with_or_without_a_byte_order_mark(tmp_path):
+    for content in ("\ufeffä\n", "ä\n"):
+        (tmp_path / "a.txt").write_text(content, encoding="utf-8")
+        assert read_text(tmp_path / "a.txt", "file a") == "ä\n"
+
+
+@pytest.mark.parametrize("name", ["pipe", ".", "/dev/zero", "latin", "x" * 300, "\0"])
+def test_a_text_file_that_cannot_be_read_is_refused_at_once_in_one_line(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "latin").write_bytes(b"\xe9")
+    with pytest.raises(UserError, match=r"file a cannot be read: .*; give another") as refused:
+        read_text(tmp_path / name, "file a", "give another")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff", b"[" * 100_000, b"9" * 5000])
+def test_json_that_is_damaged_is_named(tmp_path, content):
+    file = tmp_path / "a.json"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{file} is damaged \(.*\); remove it"):
+        read_json(file, "remove it")

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.tuning.search_space import Range, convert_to_plain, read_space
 
 
@@ -39,6 +40,22 @@ hidden_size quniform 16,64,16
         "epochs uniform 1",
         "epochs uniform 2,1",
         "epochs quniform 1,2,0",
+        "epochs quniform 1,2,3",
+        "epochs quniform 1,2,1e999",
+        "epochs uniform 1,1e999",
+        "epochs uniform -1e999,1",
+        "epochs uniform 1e999-1e999,1",
+        "epochs uniform True,2",
+        pytest.param(f"epochs uniform 1,{10**400}", id="an integer that is no float"),
+        "epochs loguniform 0,1000",
+        "epochs loguniform -1000,0",
+        "epochs choice [1e999]",
+        "epochs choice [1j]",
+        "epochs choice [b'a']",
+        "epochs choice [...]",
+        "epochs choice [{[]: 1}]",
+        pytest.param(f"epochs choice {'[' * 5000}", id="5000 levels open"),
+        pytest.param(f"epochs choice [{'-' * 50_000}1]", id="50,000 signs"),
         "epochs",
     ],
 )
@@ -58,6 +75,14 @@ def test_a_missing_or_empty_file_is_named(tmp_path):
         read_space("gone.hyper")
     with pytest.raises(ValueError, match="names no setting"):
         read_space(write(tmp_path, "# nothing\n"))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"d_state choice ['\xe9']"])
+def test_a_file_that_is_not_utf8_is_named(tmp_path, content):
+    file = tmp_path / "x.hyper"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.hyper cannot be read"):
+        read_space(file)
 
 
 def test_our_models_have_a_search_space_around_their_defaults():

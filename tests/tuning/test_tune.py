@@ -259,7 +259,7 @@ def test_a_trial_that_is_never_validated_says_which_settings_to_change(settings)
 
 BAD = {
     "unknown setting": ("hiden_size choice [3]", [], "hidden_size"),
-    "no search space": (None, ["--params_file=gone.hyper"], "there is no search space gone.hyper"),
+    "no search space": (None, ["--params_file=gone.hyper"], "search space gone.hyper does not exist"),
     "range": ("dropout_prob uniform 0,0.5", [], "dropout_prob has a range; use --algo=bayes"),
     "no trial": (None, ["--max_evals=0"], "max_evals must be at least 1"),
     "nothing held out": (None, ["--train_on=all"], "search with train_on=train"),
