@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from dataset_prep.atomic_file import split_row
-from dataset_prep.errors import first_line
+from dataset_prep.errors import one_line
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.files import check_writable, read_text, write_atomically
@@ -121,7 +121,7 @@ def _read_interactions(file: Path) -> dict[str, list[str]]:
             table = pd.read_parquet(file)
     except Exception as error:
         # pandas and pyarrow raise many kinds of errors for a file that is not what its name says
-        raise UserError(f"{file} cannot be read as {file.suffix[1:]}: {first_line(error)}") from None
+        raise UserError(f"{file} cannot be read as {file.suffix[1:]}: {one_line(error)}") from None
     missing = [name for name in ("user_id", "item_id") if name not in table]
     if missing:
         raise UserError(f"{file} has no column {missing[0]} (it has {', '.join(map(str, table))}); rename or add it")

@@ -119,7 +119,7 @@ def _find_internal_ids(
         if own_id in known and own_id != PADDING_TOKEN:
             found.append(known[own_id])
         else:
-            unknown.append(own_id)
+            unknown.append(own_id if own_id.isprintable() else repr(own_id))
     if unknown:
         listed = ", ".join(unknown[:MAX_LISTED_IDS])
         if len(unknown) > MAX_LISTED_IDS:

@@ -183,3 +183,17 @@ def test_the_same_name_in_two_folders_is_refused(tmp_path):
         (tmp_path / folder / "ratings.csv").touch()
     with pytest.raises(PreparationError, match=r"several ratings\.csv: a/ratings\.csv, b/ratings\.csv"):
         RawFiles(tmp_path).find("ratings.csv")
+
+
+def test_a_zip_whose_parts_contradict_each_other_is_named(tmp_path, prepare):
+    archive = layouts.write_movielens_csv(tmp_path / "ml-20m.zip", layouts.walks(4, 4))
+    content = archive.read_bytes()
+    for damaged in (
+        content.replace(b"ml-20m/ratings", b"ml_20m/ratings", 1),
+        content.replace(b"PK\x03\x04", b"PK\x03\x05"),
+    ):
+        archive.write_bytes(damaged)
+        code, _, error = prepare("ml-20m", archive)
+        assert code == 1
+        assert "the archive is truncated or damaged" in error
+        assert len(error.splitlines()) == 1
