@@ -199,9 +199,11 @@ def _attack_inter(tally: Tally, budget: Budget, *, scene: Scene, scratch: Path, 
         lines = [line.split("\t") for line in content.decode("utf-8").split("\n")[1:] if line]
         columns = content.decode("utf-8").split("\n")[0].rstrip("\r").split("\t")
         at_user, at_item = columns.index("user_id:token"), columns.index("item_id:token")
-        written = sorted((row[at_user].strip(), row[at_item].strip()) for row in lines)
-        if sorted(zip(users, items, strict=True)) != written and not words:
-            return f"{len(written)} rows are written, other ones or {dataset.inter_num} were read"
+        rows = [[*row, "", ""] for row in lines]
+        written = sorted((row[at_user].strip(), row[at_item].strip()) for row in rows)
+        read = sorted(zip(users, items, strict=True))
+        if read != written and not words:
+            return f"read {[row for row in read if row not in written]}, written {[row for row in written if row not in read]}"
         return None
 
     for _ in range(min(budget.most, 500)):
