@@ -32,6 +32,7 @@ RESULT_KEYS = {
     "epochs",
     "seconds_per_epoch",
     "users_per_second",
+    "warnings",
     "tied_targets",
     "weights_digest",
     "peak_memory",

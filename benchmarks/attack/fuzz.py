@@ -21,7 +21,7 @@ from benchmarks.attack.scene import Scene
 from benchmarks.attack.tally import Budget, Tally, attempt, collected_warnings
 from dataset_prep.__main__ import main as prepare
 from recbole_echomamba import Config, Recommender, create_dataset
-from recbole_echomamba.config.config import parse_value
+from recbole_echomamba.config.settings_files import parse_value
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.tuning.search_space import read_space
 from tests.dataset_prep import layouts

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from recbole.model.abstract_recommender import SequentialRecommender
-from tqdm import tqdm
 
 from recbole_echomamba.comparison.contenders import check_comparable, make_contenders
 from recbole_echomamba.comparison.processes import run_in_subprocess
@@ -19,6 +18,7 @@ from recbole_echomamba.data.preparation import atomic_files, create_dataset
 from recbole_echomamba.data.recorded_table import read_recorded_table
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
+from recbole_echomamba.system.terminal import PROGRESS
 from recbole_echomamba.training.run_directory import RANKS_FILE, find_finished, reuse_or_resume
 
 
@@ -226,16 +226,14 @@ def _get_results(
 def _run_all(jobs: list[tuple[_Row, int]], runs: Path) -> dict[tuple[str, int], dict]:
     """Return the results by label and seed. Runs that another comparison is training come last, when it may have ended."""
     results = {}
-    with tqdm(total=len(jobs), desc="runs", unit="run") as progress:
-        for wait in (False, True):
-            for row, seed in jobs:
-                if (row.label, seed) in results:
-                    continue
-                progress.set_postfix_str(f"{row.label}, seed {seed}")
-                result = _get_result(row, seed, runs, wait)
-                if result is not None:
-                    results[row.label, seed] = result
-                    progress.update()
+    for wait in (False, True):
+        for number, (row, seed) in enumerate(jobs, start=1):
+            if (row.label, seed) in results:
+                continue
+            PROGRESS.info("\nrun %d of %d: %s, seed %d", number, len(jobs), row.label, seed)
+            result = _get_result(row, seed, runs, wait)
+            if result is not None:
+                results[row.label, seed] = result
     return results
 
 

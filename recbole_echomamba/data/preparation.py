@@ -11,10 +11,10 @@ import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.utils import create_samplers
 
-from dataset_prep.origins import MOVIELENS, ORIGINS
 from dataset_prep.record import read_digests
-from recbole_echomamba.config.checks import as_list, check_name
-from recbole_echomamba.config.model_names import suggest
+from recbole_echomamba.config.checks import as_list
+from recbole_echomamba.config.early_checks import explain_missing_dataset
+from recbole_echomamba.config.values import check_name
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.data.bad_rows import find_bad_row
 from recbole_echomamba.data.dataloader import FullSortLoader, NegSampleLoader, TrainLoader
@@ -243,7 +243,7 @@ def _check_inter_file(config) -> None:
         return
     file = _atomic_file(config, "inter")
     if not file.is_file():
-        raise MissingFileError(_explain_missing(config, file))
+        raise MissingFileError(explain_missing_dataset(config["dataset"], file))
     columns = _read_inter_header(config)
     for key, kind in (("USER_ID_FIELD", "token"), ("ITEM_ID_FIELD", "token"), ("TIME_FIELD", "float")):
         name = config[key]
@@ -349,16 +349,3 @@ def _explain_unreadable(config, error: Exception) -> Exception:
         if problem := find_bad_row(file, *separators, config["encoding"]):
             return UserError(problem)
     return error
-
-
-def _explain_missing(config, file: Path) -> str:
-    """Say that a dataset is missing, and how to get it."""
-    name, folder = config["dataset"], file.parent.parent
-    missing = f"dataset {name!r} is missing: {file} does not exist"
-    if name in MOVIELENS:
-        return f"{missing}; this gets it: python -m dataset_prep {name} --download --out {folder}"
-    if name in ORIGINS:
-        raw, page = ORIGINS[name]
-        return f"{missing}; get {raw} from {page}, then: python -m dataset_prep {name} --raw {raw} --out {folder}"
-    hint = suggest(name, ["ml-100k", *ORIGINS])
-    return f"{missing}; put a RecBole atomic file there or point --data_path at the folder that holds {name}/ ({hint})"

@@ -1,7 +1,5 @@
 """Prepared columns cached beside the data: the same data, never stale, never trusted when damaged."""
 
-import warnings
-
 import pytest
 
 from recbole_echomamba import Config, create_dataset, data_preparation
@@ -98,9 +96,7 @@ def test_a_damaged_cache_is_prepared_again(cached, monkeypatch, spoil, name):
     (place,) = folder.iterdir()
     spoil(place / name)
     count = reads(monkeypatch)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        again = read()
+    again = read()
     assert count == [1]
     assert_same_samples(first.inter_feat, again.inter_feat)
     read()
