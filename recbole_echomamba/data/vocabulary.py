@@ -76,7 +76,7 @@ def renumber_like_run(dataset, directory: Path | str, data_hash: str) -> None:
 
 def _read_vocabulary(file: Path) -> tuple[dict[str, np.ndarray], str]:
     """Return the texts of each field by id, and the hash of the data they come from."""
-    table = read_recorded_table(file, ["field", "text"])
+    table = read_recorded_table(file, ["field", "text"], "restore it, or train again")
     fields, texts = (table.column(name).to_numpy() for name in ("field", "text"))
     data_hash = (table.schema.metadata or {}).get(b"data_hash")
     if data_hash is None:
