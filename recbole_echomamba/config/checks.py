@@ -54,6 +54,7 @@ CHOICES = {
     "rm_dup_inter": ("first", "last"),
 }
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+PATHS = ("data_path", "checkpoint_dir")
 CLIP_KEYS = {"max_norm", "norm_type", "error_if_nonfinite", "foreach"}
 TEXT_SETTINGS = ("data_path", "checkpoint_dir", "encoding")
 """Settings that are text which files can hold: without NUL, and UTF-8."""
@@ -178,6 +179,9 @@ def _check_choices_and_texts(settings: dict[str, Any]) -> None:
         value = settings.get(key)
         if value is not None and value not in choices:
             raise UserError(f"{key} is {value!r}; choose {', '.join(choices[:-1])} or {choices[-1]}")
+    for key in PATHS:
+        if not settings.get(key):
+            raise UserError(f"{key} is {settings.get(key)!r}; name a folder")
     for key in TEXT_SETTINGS:
         value = settings.get(key)
         if value is not None and (not isinstance(value, str) or re.search("[\0\ud800-\udfff]", value)):

@@ -157,6 +157,21 @@ def test_a_damaged_file_in_a_zip_is_named(tmp_path, prepare):
     assert "ml-25m.zip/ml-25m/ratings.csv:" in err
 
 
+@pytest.mark.parametrize("position", [0, 8, 6, 32])
+def test_a_zip_that_is_damaged_where_a_file_begins_is_refused_with_the_file(tmp_path, prepare, position):
+    file = layouts.write_movielens_csv(tmp_path / "ml-25m.zip", layouts.walks())
+    data = bytearray(file.read_bytes())
+    with zipfile.ZipFile(file) as packed:
+        at = next(info.header_offset for info in packed.infolist() if info.filename.endswith("ratings.csv"))
+    data[at + position] ^= 0xFF
+    file.write_bytes(bytes(data))
+    code, _, err = prepare("ml-25m", file)
+    if position != 8:
+        assert code == 1
+        assert "ml-25m.zip/ml-25m/ratings.csv cannot be unpacked: " in err
+    assert "bug" not in err
+
+
 def test_a_truncated_archive_is_refused(tmp_path, prepare):
     file = pack_tar(tmp_path / "training_set.tar.gz", training_set(tmp_path))
     file.write_bytes(file.read_bytes()[:-30])
