@@ -11,7 +11,7 @@ from dataset_prep import amazon, lfm1b, movielens, netflix, origins, table, tmal
 from dataset_prep.arguments import refuse_repeats
 from dataset_prep.atomic_file import is_plain_name
 from dataset_prep.download import download
-from dataset_prep.errors import PreparationError, first_line
+from dataset_prep.errors import PreparationError, one_line
 from dataset_prep.preparation import prepare
 from dataset_prep.raw_files import LARGEST_RATIO, RawFiles
 from dataset_prep.rows import MalformedRows
@@ -36,9 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.debug:
             raise
         if isinstance(error, PreparationError):
-            print(f"error: {first_line(error)}", file=sys.stderr)
+            print(f"error: {one_line(error)}", file=sys.stderr)
         else:
-            print(f"error: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
+            print(f"error: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
             print("this is a bug; run again with --debug for the traceback", file=sys.stderr)
         return 1
     return 0

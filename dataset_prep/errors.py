@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class PreparationError(ValueError):
-    """Raw data, an option or a folder that cannot be used. The message says what is wrong, where, and what to do."""
+    """Raw data, an option or a folder that cannot be used. The message says in one line what is wrong, where, and what to do."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(one_line(message))
 
 
 class MissingFileError(PreparationError, FileNotFoundError):
@@ -43,6 +47,7 @@ def explain_system_errors(failure: str) -> Iterator[None]:
         raise PreparationError(f"{failure}: {error}") from error
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return str(error).partition("\n")[0]
+def one_line(message: object) -> str:
+    """Return a message in one line: line breaks become spaces, and other characters that cannot be printed are escaped."""
+    joined = re.sub(r"\s*\n\s*", " ", str(message))
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in joined)

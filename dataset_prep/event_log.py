@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from dataset_prep.errors import PreparationError, first_line
+from dataset_prep.errors import PreparationError, one_line
 
 LARGEST_EXACT_FLOAT32 = 1 << 24
 """Largest whole number up to which RecBole's float32 represents all of them."""
@@ -37,17 +37,17 @@ def open_event_log(folder: Path, columns: dict[str, str], memory_limit: str) -> 
             connection.execute("SET temp_directory = ?", [str(folder / "spill")])
             yield EventLog(connection, columns)
     except duckdb.OutOfMemoryException as error:
-        raise PreparationError(f"--memory-limit {memory_limit} is too small: {first_line(error)}") from error
+        raise PreparationError(f"--memory-limit {memory_limit} is too small: {one_line(error)}") from error
     except (duckdb.OperationalError, duckdb.FatalException) as error:
         # With one connection, a transaction fails only when its file cannot be written.
-        raise PreparationError(f"cannot write into {folder}: {first_line(error)}") from error
+        raise PreparationError(f"cannot write into {folder}: {one_line(error)}") from error
 
 
 def _set_memory_limit(connection: duckdb.DuckDBPyConnection, memory_limit: str) -> None:
     try:
         connection.execute("SET memory_limit = ?", [memory_limit])
     except (duckdb.ParserException, duckdb.InvalidInputException) as error:
-        raise PreparationError(f"--memory-limit {memory_limit!r} is not a size: {first_line(error)}") from error
+        raise PreparationError(f"--memory-limit {memory_limit!r} is not a size: {one_line(error)}") from error
 
 
 class EventLog:

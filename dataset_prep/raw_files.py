@@ -86,8 +86,8 @@ class RawFile:
         Reading raises PreparationError past the size limit, and one of :data:`DAMAGE_ERRORS` when the file is damaged.
 
         Raises:
-            PreparationError: the file is over the size limit, by what a small gzip file says of itself; or the archive is damaged
-                where the file begins.
+            PreparationError: the file is over the size limit, by what a small gzip file says of itself, or its archive is
+                damaged.
         """
         if not self.is_gzip:
             return self._open_stored()
@@ -99,11 +99,11 @@ class RawFile:
         return io.BufferedReader(_GzipReader(self._open_stored(), self), buffer_size=1 << 20)
 
     def _open_stored(self) -> BinaryIO:
+        """Open the bytes as they are stored; an archive may say of its members what is not true."""
         try:
             return self.open_stored()
         except (*DAMAGE_ERRORS, NotImplementedError, RuntimeError) as error:
-            # zipfile raises the last two for a compression or an encryption that it does not know
-            raise PreparationError(f"{self.label} cannot be unpacked: {error}") from None
+            raise PreparationError(f"{self.label}: the archive is truncated or damaged: {error}") from None
 
     def _check_recorded_size(self) -> None:
         """Unpack a gzip file that says it is over the size limit, to refuse it before millions of rows are parsed."""

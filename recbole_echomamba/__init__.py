@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from recbole_echomamba.data.preparation import create_dataset, data_preparation
     from recbole_echomamba.experiment import load_run, run
     from recbole_echomamba.models import EchoMamba4Rec, Mamba4Rec
-    from recbole_echomamba.recommendation import recommend
+    from recbole_echomamba.recommendation import Recommender, recommend
     from recbole_echomamba.training.trainer import Trainer
 
 __all__ = [
     "Config",
     "EchoMamba4Rec",
     "Mamba4Rec",
+    "Recommender",
     "Trainer",
     "create_dataset",
     "data_preparation",
@@ -36,6 +37,7 @@ _MODULES = {
     "Config": "config.config",
     "EchoMamba4Rec": "models",
     "Mamba4Rec": "models",
+    "Recommender": "recommendation",
     "Trainer": "training.trainer",
     "create_dataset": "data.preparation",
     "data_preparation": "data.preparation",

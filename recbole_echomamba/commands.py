@@ -241,6 +241,12 @@ def add_recommend_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="'ITEM ITEM ...'",
         help="a user who is not in the dataset, by their item ids, oldest first, separated by spaces",
     )
+    users.add_argument(
+        "--histories",
+        metavar="FILE",
+        help='people who need not be in the dataset: a .jsonl file of {"user_id": ..., "items": [...]}, or a .csv or '
+        ".parquet file with the columns user_id and item_id; items are oldest first",
+    )
     group.add_argument("--skip-unknown", action="store_true", help="leave out unknown ids with a warning")
     group = parser.add_argument_group("items")
     group.add_argument(
@@ -253,7 +259,8 @@ def add_recommend_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute_recommend(options: argparse.Namespace, settings: dict[str, str]) -> None:
     """Write recommendations to a file."""
-    from recbole_echomamba.recommendation import check_format, read_ids, recommend, write_recommendations
+    from recbole_echomamba.recommendation import recommend
+    from recbole_echomamba.recommendation.files import check_format, read_histories, read_ids, write_recommendations
 
     check_format(options.out)
     table = recommend(
@@ -267,6 +274,7 @@ def execute_recommend(options: argparse.Namespace, settings: dict[str, str]) -> 
         titles=options.titles,
         config_dict=settings,
         model=options.model,
+        histories=None if options.histories is None else read_histories(options.histories),
     )
     write_recommendations(table, options.out)
     print(f"wrote {len(table)} recommendations for {table['user_id'].nunique()} users to {options.out}")

@@ -19,6 +19,7 @@ from recbole.utils import get_flops, init_logger, init_seed
 from recbole_echomamba.config.config import NOT_IN_HASH, Config
 from recbole_echomamba.config.model_names import FULL_RANKING_ONLY
 from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
+from recbole_echomamba.data.run_ids import RunIds
 from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.data.vocabulary import renumber_like_run
 from recbole_echomamba.models import RECOMMENDERS
@@ -212,13 +213,7 @@ def load_run(directory, model=None, config_dict=None):
         MissingFileError: the run directory, one of its files or the data do not exist.
         UserError: a setting cannot change, or a file is damaged or belongs to another model.
     """
-    settings = read_settings(directory)
-    name, dataset_name = settings.pop("model"), settings.pop("dataset")
-    config_dict = config_dict or {}
-    fixed = sorted(set(config_dict) - CHANGEABLE_AFTER_TRAINING)
-    if fixed:
-        raise UserError(f"{directory} is a trained run: {', '.join(fixed)} cannot change any more; train a new run")
-    config = Config(find_model(directory, name, model), dataset_name, config_dict={**settings, **config_dict})
+    config = _load_config(directory, model, config_dict)
 
     def renumber(dataset):
         renumber_like_run(dataset, directory, sha256(*atomic_files(config)))
@@ -226,6 +221,43 @@ def load_run(directory, model=None, config_dict=None):
     built = build(config, before_split=renumber)
     checkpoint.load_weights(built.model, Path(directory) / WEIGHTS_FILE)
     return config, built.model.eval(), built.dataset, built.train, built.valid, built.test
+
+
+def load_without_data(directory, model=None, config_dict=None):
+    """Rebuild the model of a saved run where its data are not there, from the run directory alone.
+
+    Args:
+        directory: a run directory.
+        model: see :func:`load_run`.
+        config_dict: see :func:`load_run`.
+
+    Returns:
+        ``config, model, ids``: the model in evaluation mode with the weights of its best epoch, and a
+        :class:`~recbole_echomamba.data.run_ids.RunIds`.
+
+    Raises:
+        DataNeeded: the model reads more of the data than the ids of users and items.
+        MissingFileError: the run directory or one of its files does not exist.
+        UserError: a setting cannot change, or a file is damaged or belongs to another model.
+    """
+    config = _load_config(directory, model, config_dict)
+    # the transform of BERT4Rec sets the mask settings that its model reads
+    construct_transform(config)
+    ids = RunIds(config, directory)
+    built = _build_model(config, ids).to(config["device"])
+    checkpoint.load_weights(built, Path(directory) / WEIGHTS_FILE)
+    return config, built.eval(), ids
+
+
+def _load_config(directory, model, config_dict: dict | None) -> Config:
+    """Return the settings of a saved run, with those changed that may change after training."""
+    settings = read_settings(directory)
+    name, dataset_name = settings.pop("model"), settings.pop("dataset")
+    config_dict = config_dict or {}
+    fixed = sorted(set(config_dict) - CHANGEABLE_AFTER_TRAINING)
+    if fixed:
+        raise UserError(f"{directory} is a trained run: {', '.join(fixed)} cannot change any more; train a new run")
+    return Config(find_model(directory, name, model), dataset_name, config_dict={**settings, **config_dict})
 
 
 def _settings_to_resume(directory, model, dataset, config_file_list, config_dict):

@@ -302,6 +302,7 @@ DEFAULTS = {
         "out": "o",
         "topk": 10,
         "users": None,
+        "histories": None,
         "all": True,
         "history": None,
         "items": None,

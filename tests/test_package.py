@@ -16,7 +16,16 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_public_names_are_these():
-    names = ["Config", "EchoMamba4Rec", "Mamba4Rec", "Trainer", "create_dataset", "data_preparation", "get_model"]
+    names = [
+        "Config",
+        "EchoMamba4Rec",
+        "Mamba4Rec",
+        "Recommender",
+        "Trainer",
+        "create_dataset",
+        "data_preparation",
+        "get_model",
+    ]
     assert recbole_echomamba.__all__ == [*names, "load_run", "recommend", "run"]
     assert all(hasattr(recbole_echomamba, name) for name in recbole_echomamba.__all__)
 

@@ -12,7 +12,7 @@ import pytest
 from dataset_prep.atomic_file import write_rows
 from recbole_echomamba import load_run, recommend, run
 from recbole_echomamba.cli import main
-from recbole_echomamba.data.histories import Histories
+from recbole_echomamba.data.histories import Histories, pad_histories
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from tests.conftest import HISTORY, ITEMS, ROWS, SMALL, USERS, write_inter
 
@@ -82,7 +82,7 @@ def test_a_history_holds_every_item_in_order_and_the_window_the_last_ones(mamba)
 def test_a_history_shorter_than_the_window_is_padded_on_the_right(mamba, length):
     _, _, dataset, *_ = load_run(mamba)
     items = np.array([dataset.field2token_id["item_id"][item] for item in walk(4, length)])
-    window = Histories(dataset).build_batch(items).window
+    window = pad_histories(dataset, [items], ["history"]).window
     assert window["item_length"].tolist() == [length]
     padded = dataset.id2token("item_id", window["item_id_list"][0].numpy()).tolist()
     assert padded == walk(4, length) + ["[PAD]"] * (8 - length)
@@ -177,7 +177,7 @@ def test_the_padding_token_is_no_item(mamba):
 
 IMPOSSIBLE = {
     "no users": ({"users": []}, "there is no user to recommend to"),
-    "an empty history": ({"history": []}, "the history holds no known item"),
+    "an empty history": ({"history": []}, "history of 'history' holds no known item"),
     "no items": ({"items": []}, "there is no item to recommend"),
     "topk of zero": ({"topk": 0}, "topk must be at least 1, it is 0"),
     "users as a text": ({"users": "u1"}, "users must be a list of ids, not the text 'u1'"),

@@ -20,7 +20,7 @@ from benchmarks.attack import mutation
 from benchmarks.attack.scene import Scene
 from benchmarks.attack.tally import Budget, Tally, attempt, collected_warnings
 from dataset_prep.__main__ import main as prepare
-from recbole_echomamba import Config, create_dataset, recommendation
+from recbole_echomamba import Config, Recommender, create_dataset
 from recbole_echomamba.config.config import parse_value
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.tuning.search_space import read_space
@@ -168,7 +168,7 @@ def _attack_hyper(tally: Tally, budget: Budget, *, scratch: Path, seed: int, rou
 
 
 def _attack_histories(tally: Tally, budget: Budget, *, scene: Scene, seed: int, round_: int) -> None:
-    recommender = recommendation.Recommender.load(scene.run)
+    recommender = Recommender.load(scene.run)
     asked = st.tuples(st.lists(IDS, max_size=12), st.integers(-1, 30), st.booleans())
 
     def use(history, topk, exclude_seen):
@@ -193,7 +193,9 @@ def _attack_inter(tally: Tally, budget: Budget, *, scene: Scene, scratch: Path, 
     def use():
         with collected_warnings() as words:
             dataset = create_dataset(config)
-        users, items = (dataset.id2token(field, dataset.inter_feat[field].numpy()) for field in ("user_id", "item_id"))
+        users, items = (
+            dataset.id2token(field, dataset.inter_feat[field].to_numpy()) for field in ("user_id", "item_id")
+        )
         lines = [line.split("\t") for line in content.decode("utf-8").split("\n")[1:] if line]
         columns = content.decode("utf-8").split("\n")[0].rstrip("\r").split("\t")
         at_user, at_item = columns.index("user_id:token"), columns.index("item_id:token")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,9 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_echomamba.data.run_ids import RunIds
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import UserError
-
-HISTORY_USER_ID = "history"
-"""The ``user_id`` of a history that belongs to no user of the dataset."""
 
 
 @dataclass
@@ -31,6 +29,45 @@ class HistoryBatch:
     window: Interaction
     seen_rows: Tensor
     seen_items: Tensor
+
+
+def pad_histories(dataset, histories: Sequence[np.ndarray], user_ids: list[str]) -> HistoryBatch:
+    """Return histories that belong to no user of the dataset as a batch.
+
+    Args:
+        dataset: a dataset after :func:`.data_preparation`, or a :class:`.RunIds`.
+        histories: internal item ids of each, oldest first.
+        user_ids: what to call each.
+
+    Raises:
+        UserError: a history is empty.
+    """
+    lengths = np.array([len(history) for history in histories])
+    if not lengths.all():
+        empty = user_ids[int(np.argmin(lengths))]
+        raise UserError(f"the history of {empty!r} holds no known item; name at least one item of the dataset")
+    columns = (
+        dataset.empty_rows(len(histories)) if isinstance(dataset, RunIds) else _empty_rows(dataset, len(histories))
+    )
+    slots = dataset.max_item_list_len
+    newest = columns[dataset.iid_field + dataset.config["LIST_SUFFIX"]]
+    for row, history in zip(newest, histories, strict=True):
+        last = torch.as_tensor(history[-slots:])
+        row[: len(last)] = last
+    columns[dataset.item_list_length_field][:] = torch.as_tensor(np.minimum(lengths, slots))
+    return HistoryBatch(
+        user_ids=user_ids,
+        window=Interaction(columns),
+        seen_rows=torch.as_tensor(np.repeat(np.arange(len(histories)), lengths)),
+        seen_items=torch.as_tensor(np.concatenate(histories)),
+    )
+
+
+def _empty_rows(dataset, n: int) -> dict[str, Tensor]:
+    """Return all columns that the model may read, filled with zeros, ``[n, ...]`` each."""
+    # any row of the dataset has them
+    row = dataset[np.array([0])]
+    return {field: torch.zeros((n, *column.shape[1:]), dtype=column.dtype) for field, column in row.interaction.items()}
 
 
 class Histories:
@@ -75,30 +112,6 @@ class Histories:
         """
         for start in range(0, len(users), batch_size):
             yield self._read_batch(users[start : start + batch_size])
-
-    def build_batch(self, items: np.ndarray) -> HistoryBatch:
-        """Return a batch of one history that belongs to no user.
-
-        Args:
-            items: internal item ids, oldest first.
-
-        Raises:
-            UserError: there is no item.
-        """
-        if not len(items):
-            raise UserError("the history holds no known item; name at least one item of the dataset")
-        # Any row of the dataset has the columns the model reads; set them to zero and fill in the items.
-        row = self.dataset[np.array([0])]
-        columns = {field: torch.zeros_like(column) for field, column in row.interaction.items()}
-        newest = torch.as_tensor(items[-self.dataset.max_item_list_len :])
-        columns[self._item_list_field][0, : len(newest)] = newest
-        columns[self.dataset.item_list_length_field][0] = len(newest)
-        return HistoryBatch(
-            user_ids=[HISTORY_USER_ID],
-            window=Interaction(columns),
-            seen_rows=torch.zeros(len(items), dtype=torch.long),
-            seen_items=torch.as_tensor(items),
-        )
 
     def _read_batch(self, users: np.ndarray) -> HistoryBatch:
         places = np.searchsorted(self.users, users)

@@ -49,7 +49,7 @@ def renumber_like_run(dataset, directory: Path | str, data_hash: str) -> None:
         MissingFileError: the run has no vocabulary.
         UserError: the vocabulary is damaged, or more than users and items has changed.
     """
-    texts, trained_on = _read_vocabulary(Path(directory) / FILE)
+    texts, trained_on = read_vocabulary(directory)
     if trained_on != data_hash:
         logging.getLogger().warning(
             "the data have changed since %s was trained: results are on the present data", directory
@@ -74,13 +74,18 @@ def renumber_like_run(dataset, directory: Path | str, data_hash: str) -> None:
         )
 
 
-def _read_vocabulary(file: Path) -> tuple[dict[str, np.ndarray], str]:
-    """Return the texts of each field by id, and the hash of the data they come from."""
+def read_vocabulary(directory: Path | str) -> tuple[dict[str, np.ndarray], str]:
+    """Return the texts of each field by id, and the hash of the data they come from.
+
+    Raises:
+        MissingFileError: the run has no vocabulary.
+        UserError: the vocabulary is damaged.
+    """
+    file = Path(directory) / FILE
     table = read_recorded_table(file, ["field", "text"], "restore it, or train again")
     fields, texts = (table.column(name).to_numpy() for name in ("field", "text"))
     data_hash = (table.schema.metadata or {}).get(b"data_hash")
     if data_hash is None:
-        raise UserError(f"{file} is damaged (it does not name its data); train again or restore it")
-    return {field: texts[fields == field] for field in np.unique(fields.astype(str))}, data_hash.decode(
-        "utf-8", "replace"
-    )
+        raise UserError(f"{file} is damaged: it does not name its data; train again or restore it")
+    by_field = {field: texts[fields == field] for field in np.unique(fields.astype(str))}
+    return by_field, data_hash.decode("utf-8", "replace")

@@ -1,0 +1,303 @@
+"""Recommend the top-k items from a run directory, for complete histories and with the dataset's own ids."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from recbole_echomamba.data.dataloader import limit_batch_size
+from recbole_echomamba.data.histories import Histories, HistoryBatch, pad_histories
+from recbole_echomamba.data.run_ids import DataNeeded, RunIds
+from recbole_echomamba.data.transform import construct_transform
+from recbole_echomamba.experiment import load_run, load_without_data
+from recbole_echomamba.recommendation.files import read_titles
+from recbole_echomamba.recommendation.ids import find_item_ids, mark_allowed_items, select_users
+from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.training.evaluation import check_scores
+
+HISTORY_USER_ID = "history"
+"""The ``user_id`` of a single history that belongs to no user of the dataset."""
+
+
+class Recommender:
+    """A trained model with the ids of its items, kept in memory to be asked many times, from several threads too.
+
+    Histories need the run directory alone, for models that read nothing else; users and all other models need the data that
+    the run was trained on, or later ones, which are read when they are needed first. Make one with :meth:`load`.
+
+    Args:
+        config: the settings of the run.
+        model: the trained model.
+        dataset: the dataset, or a :class:`.RunIds` where it is not read yet.
+        source: the run directory and the arguments of :meth:`load`, to read the data later.
+    """
+
+    def __init__(self, config, model, dataset, source: tuple):
+        self.config = config
+        self.model = model
+        self.dataset = dataset
+        self._source = source
+        self._transform = construct_transform(config)
+        self._histories: Histories | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, run: Path | str, model: str | type | None = None, config_dict: dict | None = None) -> Recommender:
+        """Load a run.
+
+        Args:
+            run: run directory of the trained model.
+            model: the class of a custom model or ``module:Class``, see :func:`.load_run`.
+            config_dict: settings to change, such as ``data_path`` or ``gpu_id``.
+
+        Raises:
+            MissingFileError: the run directory or one of its files does not exist; the data, if the model needs them.
+            UserError: a setting cannot change, or a file is damaged.
+        """
+        source = (run, model, config_dict)
+        try:
+            return cls(*load_without_data(*source), source)
+        except DataNeeded:
+            return cls(*load_run(*source)[:3], source)
+
+    def recommend(
+        self,
+        users: Iterable[str] | None = None,
+        histories: Mapping[str, Sequence[str]] | Sequence[Sequence[str]] | None = None,
+        topk: int = 10,
+        items: Iterable[str] | Sequence[Iterable[str]] | None = None,
+        exclude_seen: bool = False,
+        skip_unknown: bool = False,
+        titles: bool = False,
+    ) -> pd.DataFrame:
+        """Return the ``topk`` items with the highest scores for each user or history.
+
+        The model reads the end of each complete history, including the interactions held out for validation and test.
+
+        Args:
+            users: user ids; by default, and without ``histories``, all users.
+            histories: item ids, oldest first, of people who need not be in the dataset: a list of histories, or a mapping from
+                what to call each to its items. A model with an embedding per user gets that of the padding user.
+            topk: number of items for each.
+            items: item ids; only these are recommended. A list of lists gives each user or history items of its own.
+            exclude_seen: do not recommend items of the history.
+            skip_unknown: leave out ids that are not in the dataset and log a warning that lists them.
+            titles: add the column ``title`` from the dataset's ``.item`` file.
+
+        Returns:
+            A table with the columns ``user_id, item_id, rank, score``; rank 1 is the best. ``user_id`` of a list of histories is
+            the position, from 0. There are fewer than ``topk`` rows where fewer items can be recommended.
+
+        Raises:
+            MissingFileError: the dataset or the ``.item`` file does not exist.
+            UserError: an id is unknown, there is no user or item left, or an argument cannot be used.
+        """
+        _check_arguments(topk, users, histories, items)
+        title_of = read_titles(self.config) if titles else None
+        n_rows, batches = self._make_batches(users, histories, skip_unknown)
+        allowed = self._mark_allowed(items, n_rows, skip_unknown)
+        tables = []
+        n_without, first = 0, 0
+        with tqdm(total=n_rows, unit="user", desc="recommend", disable=not self.config["show_progress"]) as bar:
+            for batch in batches:
+                rows = slice(first, first + len(batch.user_ids))
+                scores = self._score(batch)
+                scores.masked_fill_(~(allowed if allowed.dim() == 1 else allowed[rows]), -torch.inf)
+                if exclude_seen:
+                    scores[batch.seen_rows, batch.seen_items] = -torch.inf
+                n_without += int((scores == -torch.inf).all(1).sum())
+                tables.append(_rank_items(batch.user_ids, scores, topk))
+                first = rows.stop
+                bar.update(len(batch.user_ids))
+        table = pd.concat(tables, ignore_index=True)
+        if table.empty:
+            raise UserError("no item is left to recommend: with exclude_seen the users have seen all allowed items")
+        if n_without:
+            logging.getLogger().warning("%d users get no recommendations: they have seen all allowed items", n_without)
+        item_ids = self.dataset.id2token(self.dataset.iid_field, table.pop("item").to_numpy())
+        table.insert(1, "item_id", item_ids.astype(str))
+        if title_of is not None:
+            table["title"] = table["item_id"].map(title_of)
+        return table
+
+    def similar(self, items: Iterable[str], topk: int = 10) -> pd.DataFrame:
+        """Return the ``topk`` items whose embeddings have the largest cosine with that of each given item.
+
+        Args:
+            items: item ids.
+            topk: number of items for each.
+
+        Returns:
+            A table with the columns ``item_id, similar_id, rank, score``; the item itself is left out.
+
+        Raises:
+            UserError: an item is unknown, or the model has no item embedding.
+        """
+        _check_arguments(topk, items)
+        embedding = getattr(self.model, "item_embedding", None)
+        if not isinstance(embedding, torch.nn.Embedding):
+            raise UserError(f"{self.config['model']} has no item embedding to compare items by")
+        asked = list(map(str, items))
+        numbers = torch.as_tensor(find_item_ids(self.dataset, asked, skip_unknown=False))
+        with torch.no_grad():
+            vectors = torch.nn.functional.normalize(embedding.weight[: self.dataset.item_num].float(), dim=1)
+            scores = (vectors[numbers] @ vectors.T).cpu()
+        # the padding item and the item itself
+        scores[:, 0] = -torch.inf
+        scores[torch.arange(len(numbers)), numbers] = -torch.inf
+        table = _rank_items(asked, scores, topk)
+        similar_ids = self.dataset.id2token(self.dataset.iid_field, table.pop("item").to_numpy())
+        table.insert(1, "similar_id", similar_ids.astype(str))
+        return table.rename(columns={"user_id": "item_id"})
+
+    def _make_batches(self, users, histories, skip_unknown: bool) -> tuple[int, Iterator[HistoryBatch]]:
+        """Return how many users or histories there are, and their batches."""
+        if histories is None:
+            own = self._load_histories()
+            selected = select_users(own, users, skip_unknown)
+            return len(selected), own.iterate_batches(selected, self._batch_size)
+        named = histories if isinstance(histories, Mapping) else {str(i): items for i, items in enumerate(histories)}
+        if not named:
+            raise UserError("there is no history to recommend from; give at least one")
+        numbers = [find_item_ids(self.dataset, items, skip_unknown) for items in named.values()]
+        return len(named), self._pad_in_batches(list(map(str, named)), numbers)
+
+    def _pad_in_batches(self, names: list[str], numbers: list[np.ndarray]) -> Iterator[HistoryBatch]:
+        for start in range(0, len(names), self._batch_size):
+            part = slice(start, start + self._batch_size)
+            yield pad_histories(self.dataset, numbers[part], names[part])
+
+    @property
+    def _batch_size(self) -> int:
+        return limit_batch_size(self.dataset.item_num, self.config["eval_batch_size"])
+
+    def _load_histories(self) -> Histories:
+        """Return the histories of the data, which are read when they are needed first."""
+        with self._lock:
+            if self._histories is None:
+                if isinstance(self.dataset, RunIds):
+                    _, self.model, self.dataset, *_ = load_run(*self._source)
+                self._histories = Histories(self.dataset)
+            return self._histories
+
+    def _mark_allowed(self, items, n_rows: int, skip_unknown: bool) -> Tensor:
+        """Return which items may be recommended: ``[n_items]``, or ``[n_rows, n_items]`` where each row has its own."""
+        per_row = None if items is None else list(items)
+        if not per_row or isinstance(per_row[0], str | int):
+            return mark_allowed_items(self.dataset, per_row, skip_unknown)
+        if len(per_row) != n_rows:
+            raise UserError(f"items has {len(per_row)} lists for {n_rows} users or histories; give one for each")
+        return torch.stack([mark_allowed_items(self.dataset, each, skip_unknown) for each in per_row])
+
+    @torch.no_grad()
+    def _score(self, batch: HistoryBatch) -> Tensor:
+        """Return the score of every item for each history, ``[B, n_items]``, on the CPU."""
+        model, dataset = self.model, self.dataset
+        window = self._transform(dataset, batch.window).to(self.config["device"])
+        # A model may also score tokens of its own beyond the items.
+        scores = _score_all_items(model, dataset, window).view(len(batch.user_ids), -1)[:, : dataset.item_num]
+        scores = scores.float().cpu()
+        check_scores(scores[:, 1:], f"{self.config['model']} of {self._source[0]}", model)
+        return scores
+
+
+def recommend(
+    run: Path | str,
+    users: Iterable[str] | None = None,
+    topk: int = 10,
+    history: Sequence[str] | None = None,
+    items: Iterable[str] | None = None,
+    exclude_seen: bool = False,
+    skip_unknown: bool = False,
+    titles: bool = False,
+    config_dict: dict | None = None,
+    model: str | type | None = None,
+    histories: Mapping[str, Sequence[str]] | Sequence[Sequence[str]] | None = None,
+) -> pd.DataFrame:
+    """Load a run and return the ``topk`` items with the highest scores for each user, see :meth:`Recommender.recommend`.
+
+    Args:
+        run: run directory of the trained model.
+        users: see :meth:`Recommender.recommend`.
+        topk: see :meth:`Recommender.recommend`.
+        history: item ids, oldest first, of a single user who is not in the dataset; their ``user_id`` is ``history``.
+        items: see :meth:`Recommender.recommend`.
+        exclude_seen: see :meth:`Recommender.recommend`.
+        skip_unknown: see :meth:`Recommender.recommend`.
+        titles: see :meth:`Recommender.recommend`.
+        config_dict: settings to change, such as ``data_path`` or ``gpu_id``.
+        model: the class of a custom model or ``module:Class``, see :func:`.load_run`.
+        histories: see :meth:`Recommender.recommend`.
+
+    Returns:
+        A table with the columns ``user_id, item_id, rank, score``.
+
+    Raises:
+        MissingFileError: the run directory, the dataset or the ``.item`` file does not exist.
+        UserError: an id is unknown, there is no user or item left, or an argument or setting cannot be used.
+    """
+    if history is not None:
+        _check_ids("history", history)
+        histories = {HISTORY_USER_ID: history}
+    _check_arguments(topk, users, histories, items)
+    recommender = Recommender.load(run, model, config_dict)
+    return recommender.recommend(users, histories, topk, items, exclude_seen, skip_unknown, titles)
+
+
+def _check_arguments(topk: int, users, histories=None, items=None) -> None:
+    if topk < 1:
+        raise UserError(f"topk must be at least 1, it is {topk}")
+    if users is not None and histories is not None:
+        raise UserError("users and histories are both given; ask for one of them")
+    for name, value in (("users", users), ("histories", histories), ("items", items)):
+        _check_ids(name, value)
+    for value in histories.values() if isinstance(histories, Mapping) else histories or []:
+        _check_ids("a history", value)
+
+
+def _check_ids(name: str, value) -> None:
+    if isinstance(value, str):
+        raise UserError(f"{name} must be a list of ids, not the text {value!r}")
+
+
+def _score_all_items(model, dataset, window) -> Tensor:
+    """Return the score of every item for each history; DIN and DIEN score one item at a time, as in RecBole's evaluation."""
+    try:
+        return model.full_sort_predict(window)
+    except NotImplementedError:
+        items = dataset.get_item_feature().to(window[dataset.uid_field].device)
+        scores = []
+        for row in range(len(window)):
+            repeated = window[row : row + 1].repeat_interleave(dataset.item_num)
+            repeated.update(items)
+            scores.append(model.predict(repeated))
+        return torch.cat(scores)
+
+
+def _rank_items(user_ids: list[str], scores: Tensor, topk: int) -> pd.DataFrame:
+    """Return ``user_id, item, rank, score`` of the best items of each user, without those that score ``-inf``.
+
+    Args:
+        user_ids: the users' own ids, B of them.
+        scores: ``[B, n_items]``.
+        topk: items per user, if there are as many.
+    """
+    k = min(topk, scores.shape[1])
+    best_scores, best_items = scores.topk(k)
+    table = pd.DataFrame(
+        {
+            "user_id": np.repeat(user_ids, k),
+            "item": best_items.flatten().numpy(),
+            "rank": np.tile(np.arange(1, k + 1), len(user_ids)),
+            "score": best_scores.flatten().numpy(),
+        }
+    )
+    return table[np.isfinite(table["score"])]
