@@ -102,7 +102,7 @@ class RawFile:
         """Open the bytes as they are stored; an archive may say of its members what is not true."""
         try:
             return self.open_stored()
-        except (*DAMAGE_ERRORS, NotImplementedError) as error:
+        except (*DAMAGE_ERRORS, NotImplementedError, RuntimeError) as error:
             raise PreparationError(f"{self.label}: the archive is truncated or damaged: {error}") from None
 
     def _check_recorded_size(self) -> None:

@@ -6,6 +6,7 @@ import base64
 import csv
 import html
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -35,7 +36,11 @@ LATEX_ESCAPES = {
     "_": r"\_",
     "{": r"\{",
     "}": r"\}",
+    "^": r"\textasciicircum{}",
 }
+
+FORMULA = re.compile(r"[=@\t\r]|[+-](?!([.\d]+(e[-+]?\d+)?)?\Z)")
+"""How text begins that a spreadsheet takes for a formula, and not for a number such as -0.5."""
 
 
 @dataclass
@@ -56,8 +61,9 @@ class Table:
     def to_markdown(self) -> str:
         """Render a pipe table; every column but the first is right-aligned."""
         rule = ["---"] + ["---:"] * (len(self.header) - 1)
-        rows = self._format_cells(lambda text: text.replace("|", "\\|"), "**{}**")
-        return "".join(f"| {' | '.join(row)} |\n" for row in [self.header, rule, *rows])
+        header = [_escape_cell(name) for name in self.header]
+        rows = self._format_cells(_escape_cell, "**{}**")
+        return "".join(f"| {' | '.join(row)} |\n" for row in [header, rule, *rows])
 
     def to_html(self) -> str:
         """Render a ``<table>`` that scrolls sideways on a narrow screen."""
@@ -77,9 +83,10 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def to_csv(self) -> str:
-        """Render comma-separated values with a header line."""
+        """Render comma-separated values with a header line; a quote is put before text that a spreadsheet would execute."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.header, *self.rows])
+        rows = [[_neutralise(cell) for cell in row] for row in [self.header, *self.rows]]
+        csv.writer(text, lineterminator="\n").writerows(rows)
         return text.getvalue()
 
     def _format_cells(self, escape: Callable[[str], str], bold: str) -> list[list[str]]:
@@ -141,5 +148,31 @@ def render_page(title: str, *parts: str) -> str:
     )
 
 
+def escape_markdown(text: str) -> str:
+    """Return one line of Markdown that shows ``text``: HTML, links and images in it stay text."""
+    text = _join_lines(text).replace("\\", "\\\\").replace("](", "]\\(")
+    # A sign such as that of `p < 0.01` begins no HTML.
+    return re.sub(r"<(?=[A-Za-z/!?])", r"\\<", text)
+
+
+def _escape_cell(text: str) -> str:
+    return escape_markdown(text).replace("|", "\\|")
+
+
 def _escape_latex(text: str) -> str:
-    return "".join(LATEX_ESCAPES.get(character, character) for character in text)
+    return "".join(LATEX_ESCAPES.get(character, character) for character in _join_lines(text))
+
+
+def _join_lines(text: str) -> str:
+    """Replace tabs and line ends by spaces."""
+    return " ".join(text.replace("\t", " ").splitlines())
+
+
+def _neutralise(cell: object) -> object:
+    """Return a cell that a spreadsheet shows as it is; a number stays a number."""
+    if not isinstance(cell, str):
+        return cell
+    if FORMULA.match(cell):
+        cell = f"'{cell}"
+    # Python's writer does not quote a carriage return, at which a reader would begin a row.
+    return cell.replace("\r", " ")

@@ -19,7 +19,7 @@ from recbole_echomamba.data.recorded_table import read_recorded_table
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
 from recbole_echomamba.system.terminal import PROGRESS
-from recbole_echomamba.training.run_directory import RANKS_FILE, find_finished, reuse_or_resume
+from recbole_echomamba.training.run_directory import RANKS_FILE, REPEAT_RUN, find_finished, reuse_or_resume
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Comparison:
     def ranks(self, label: str) -> pd.DataFrame:
         """Read ``user, item, rank, rank_unseen, history`` of every test target of a row, once for each seed."""
         files = [Path(result["run_directory"]) / RANKS_FILE for result in self.results[label]]
-        tables = [read_recorded_table(file, ["user", "item", "rank"]) for file in files]
+        tables = [read_recorded_table(file, ["user", "item", "rank"], REPEAT_RUN) for file in files]
         return pd.concat([table.to_pandas() for table in tables], ignore_index=True)
 
     def test_metric(self, label: str, name: str, part: str = "test_result") -> np.ndarray:

@@ -197,11 +197,14 @@ def describe_origin(comparison: Comparison) -> str:
 
 def render_markdown(comparison: Comparison, sections: list[Section], pictures: list[Picture]) -> str:
     """Return the report as Markdown, with links to the files of the plots."""
-    parts = [f"# {_make_title(comparison)}\n"]
-    parts += [f"**{line}**\n" for line in describe_missing(comparison)]
-    parts += [f"## {section.title}\n\n{section.table.to_markdown()}\n{section.note}\n" for section in sections]
-    parts += [f"![{picture.caption}]({picture.name}.png)\n\n{picture.caption}\n" for picture in pictures]
-    parts += [f"{describe_origin(comparison)}\n"]
+    escape = report.escape_markdown
+    parts = [f"# {escape(_make_title(comparison))}\n"]
+    parts += [f"**{escape(line)}**\n" for line in describe_missing(comparison)]
+    parts += [f"## {section.title}\n\n{section.table.to_markdown()}\n{escape(section.note)}\n" for section in sections]
+    for picture in pictures:
+        caption = escape(picture.caption)
+        parts.append(f"![{caption}]({picture.name}.png)\n\n{caption}\n")
+    parts += [f"{escape(describe_origin(comparison))}\n"]
     return "\n".join(parts)
 
 

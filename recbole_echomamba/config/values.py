@@ -48,6 +48,7 @@ CHOICES = {
     "rm_dup_inter": ("first", "last"),
 }
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+PATHS = ("data_path", "checkpoint_dir")
 TEXT_SETTINGS = ("data_path", "checkpoint_dir", "encoding")
 """Settings that are text which files can hold: without NUL, and UTF-8."""
 
@@ -128,6 +129,9 @@ def _check_choices_and_texts(settings: dict[str, Any]) -> None:
             raise UserError(f"{key} is {value!r}; choose {', '.join(choices[:-1])} or {choices[-1]}")
     if str(settings.get("state", "info")).lower() not in LOG_LEVELS:
         raise UserError(f"state is {settings.get('state')!r}; choose {', '.join(LOG_LEVELS)}")
+    for key in PATHS:
+        if key in settings and not settings[key]:
+            raise UserError(f"{key} is {settings[key]!r}; name a folder")
     for key in TEXT_SETTINGS:
         value = settings.get(key)
         if value is not None and (not isinstance(value, str) or re.search("[\0\ud800-\udfff]", value)):

@@ -12,12 +12,13 @@ from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.system.manifest import check_recorded
 
 
-def read_recorded_table(path: Path | str, columns: Iterable[str]) -> pyarrow.Table:
+def read_recorded_table(path: Path | str, columns: Iterable[str], hint: str) -> pyarrow.Table:
     """Check a Parquet file with :func:`check_recorded`, and read it.
 
     Args:
         path: the file.
         columns: the columns that it must have, without missing values.
+        hint: what to do about a damaged file.
 
     Raises:
         MissingFileError: it does not exist.
@@ -25,7 +26,7 @@ def read_recorded_table(path: Path | str, columns: Iterable[str]) -> pyarrow.Tab
     """
     check_recorded(path)
     if not Path(path).is_file():
-        raise MissingFileError(f"{path} does not exist; restore it, or train again")
+        raise MissingFileError(f"{path} does not exist; {hint}")
     try:
         table = pyarrow.parquet.read_table(path)
         table.validate(full=True)
@@ -34,5 +35,5 @@ def read_recorded_table(path: Path | str, columns: Iterable[str]) -> pyarrow.Tab
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         damage = type(error).__name__
     if damage:
-        raise UserError(f"{path} is truncated or damaged ({damage}); restore it, or train again")
+        raise UserError(f"{path} is truncated or damaged ({damage}); {hint}")
     return table

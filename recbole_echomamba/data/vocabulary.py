@@ -82,7 +82,7 @@ def read_vocabulary(directory: Path | str) -> tuple[dict[str, np.ndarray], str]:
         UserError: the vocabulary is damaged.
     """
     file = Path(directory) / FILE
-    table = read_recorded_table(file, ["field", "text"])
+    table = read_recorded_table(file, ["field", "text"], "restore it, or train again")
     fields, texts = (table.column(name).to_numpy() for name in ("field", "text"))
     data_hash = (table.schema.metadata or {}).get(b"data_hash")
     if data_hash is None:

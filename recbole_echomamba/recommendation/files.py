@@ -20,6 +20,8 @@ FILE_FORMATS = (".csv", ".jsonl", ".parquet")
 def write_recommendations(table: pd.DataFrame, file: Path | str) -> None:
     """Write recommendations atomically, in the format that the file's ending names.
 
+    Ids and titles are written as they are, also where a spreadsheet would take one for a formula: the file is for programs.
+
     Args:
         table: what :func:`recommend` returns.
         file: a path that ends in ``.csv``, ``.jsonl`` or ``.parquet``.

@@ -147,7 +147,7 @@ def read_trials(file: Path) -> list[dict]:
     for number, line in enumerate(complete.splitlines(), 1):
         try:
             trial = json.loads(line)
-            trial["params"], trial["best_valid_score"]
+            _make_key(trial["params"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{file}, line {number} is damaged ({error}); remove the line to repeat the trial"

@@ -18,7 +18,7 @@ def test_any_damage_to_a_table_without_a_manifest_is_one_line_that_names_it(tmp_
         damaged[draw.integers(len(damaged))] ^= 1 << draw.integers(8)
         file.write_bytes(damaged)
         try:
-            read_recorded_table(file, ["user", "rank"])
+            read_recorded_table(file, ["user", "rank"], "restore it")
         except UserError as error:
             refused += 1
             assert str(file) in str(error)
@@ -32,4 +32,4 @@ def test_a_table_without_a_column_or_a_value_is_damaged(tmp_path, table):
     with pytest.raises(
         UserError, match=r"ranks\.parquet is truncated or damaged \((no column rank|missing values in user)"
     ):
-        read_recorded_table(tmp_path / "ranks.parquet", ["user", "rank"])
+        read_recorded_table(tmp_path / "ranks.parquet", ["user", "rank"], "restore it")
