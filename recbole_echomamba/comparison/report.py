@@ -46,7 +46,7 @@ class Picture:
 
 
 def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -> Path:
-    """Write ``report.html``, ``report.md``, ``runs.csv``, ``summary.csv``, the plots, ``rows.json``, and ``report.tex`` on demand.
+    """Write the report as HTML, Markdown, CSV and plots, ``rows.json`` that says what it is on, and on demand ``report.tex``.
 
     Args:
         comparison: the results.
