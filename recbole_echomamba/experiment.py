@@ -68,11 +68,13 @@ class RunOptions:
         saved: whether to keep a run directory and test the best epoch.
         result_file: where to write the result, besides the run directory.
         resume: the run directory to resume.
+        gpu: the GPU that the caller asked for.
     """
 
     saved: bool = True
     result_file: Path | str | None = None
     resume: Path | str | None = None
+    gpu: str = ""
 
 
 class Experiment(NamedTuple):
@@ -129,12 +131,13 @@ def run(
     if nproc < 1:
         raise UserError(f"nproc must be at least 1, it is {nproc}")
     config_dict = dict(config_dict or {})
+    gpu = str(config_dict.get("gpu_id", ""))
     if resume is not None:
         model, dataset, config_dict = _settings_to_resume(resume, model, dataset, config_file_list, config_dict)
         config_file_list = None
     if result_file:
         check_writable(result_file, "--result_file")
-    options = RunOptions(saved, result_file, resume)
+    options = RunOptions(saved, result_file, resume, gpu)
     run_process = partial(_run_process, model, dataset, config_file_list, options)
     if torch.distributed.is_torchelastic_launched():
         return run_process({**config_dict, **torchrun_settings()})
@@ -290,6 +293,8 @@ def _settings_to_resume(directory, model, dataset, config_file_list, config_dict
 def _run_process(model, dataset, config_file_list, options: RunOptions, config_dict: dict) -> dict:
     """Do the part of this process in a run, and return the result."""
     config = Config(model, dataset, config_file_list, config_dict)
+    if options.gpu and config["device"].type == "cpu" and is_main_process(config):
+        getLogger().warning("setting 'gpu_id' has no effect: torch finds no GPU %s, so the CPU trains", options.gpu)
     try:
         return _run(config, options)
     finally:
