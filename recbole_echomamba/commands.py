@@ -16,6 +16,7 @@ from pathlib import Path
 
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import check_writable
+from recbole_echomamba.system.signals import sigterm_interrupts
 
 
 def split_list(text: str | None) -> list[str]:
@@ -170,7 +171,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seeds", default="2020", help="seeds separated by commas (default: %(default)s)")
     _add_config_files(group)
     group = parser.add_argument_group("report")
-    group.add_argument("--out", metavar="DIR", help="folder for runs and report (default: results/DATASET)")
+    group.add_argument("--out", metavar="DIR", help="folder for runs and report (default: comparisons/DATASET)")
     group.add_argument("--latex", action="store_true", help="also write report.tex")
     group.add_argument("--only-finished", action="store_true", help="train nothing, report on the finished runs")
 
@@ -189,7 +190,7 @@ def execute_compare(options: argparse.Namespace, settings: dict[str, str]) -> No
     from recbole_echomamba.comparison.report import describe_missing, write_report
     from recbole_echomamba.comparison.tables import tabulate_metrics
 
-    out = options.out or f"results/{options.dataset}"
+    out = options.out or f"comparisons/{options.dataset}"
     with _explain_interruption("interrupted; give the same command again to resume, finished runs are not repeated"):
         comparison = compare(
             models,
@@ -389,9 +390,10 @@ def _add_config_files(group) -> None:
 
 @contextlib.contextmanager
 def _explain_interruption(hint: str) -> Iterator[None]:
-    """Within the block, replace the message of a :class:`KeyboardInterrupt` by a hint on how to resume."""
+    """Within the block, let SIGTERM interrupt too, and replace the message of the interruption by a hint on how to resume."""
     try:
-        yield
+        with sigterm_interrupts():
+            yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(hint) from None
 

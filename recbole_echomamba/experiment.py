@@ -71,12 +71,14 @@ class RunOptions:
         result_file: where to write the result, besides the run directory.
         resume: the run directory to resume.
         verbose: whether to show all that is logged.
+        gpu: the GPU that the caller asked for.
     """
 
     saved: bool = True
     result_file: Path | str | None = None
     resume: Path | str | None = None
     verbose: bool = False
+    gpu: str = ""
 
 
 class Experiment(NamedTuple):
@@ -138,12 +140,13 @@ def run(
     if nproc < 1:
         raise UserError(f"nproc must be at least 1, it is {nproc}")
     config_dict = dict(config_dict or {})
+    gpu = str(config_dict.get("gpu_id", ""))
     if resume is not None:
         model, dataset, config_dict = _settings_to_resume(resume, model, dataset, config_file_list, config_dict)
         config_file_list = None
     if result_file:
         check_writable(result_file, "--result_file")
-    options = RunOptions(saved, result_file, resume, verbose or is_verbose())
+    options = RunOptions(saved, result_file, resume, verbose or is_verbose(), gpu)
     run_process = partial(_run_process, model, dataset, config_file_list, options)
     if torch.distributed.is_torchelastic_launched():
         return run_process({**config_dict, **torchrun_settings()})
@@ -301,6 +304,8 @@ def _run_process(model, dataset, config_file_list, options: RunOptions, config_d
     main_process = config_dict.get("offset", 0) + config_dict.get("local_rank", 0) == 0
     with showing_progress(options.verbose, main_process), run_log() as log:
         config = Config(model, dataset, config_file_list, config_dict)
+        if options.gpu and config["device"].type == "cpu" and is_main_process(config):
+            getLogger().warning("setting 'gpu_id' has no effect: torch finds no GPU %s, so the CPU trains", options.gpu)
         try:
             return _run(config, options, log)
         finally:

@@ -17,6 +17,27 @@ from recbole_echomamba.system.errors import UserError
 CLIP_KEYS = {"max_norm", "norm_type", "error_if_nonfinite", "foreach"}
 EVAL_ARGS_KEYS = {"split", "group_by", "order", "mode"}
 LEAVE_ONE_OUT_MODES = ("valid_and_test", "valid_only", "test_only")
+KNOWLEDGE_GRAPH_MODELS = ("GRU4RecKG", "KSR")
+WITHOUT_EFFECT = {
+    **dict.fromkeys(("dataset_save_path", "dataloaders_save_path"), "data_cache keeps prepared data instead"),
+    "loss_decimal_place": "losses are shown with four decimals and kept with all of them",
+    **dict.fromkeys(("require_pow", "RATING_FIELD", "POSITION_FIELD"), "no sequential model reads it"),
+}
+"""Settings of RecBole that nothing reads here, and why."""
+
+FOR_KNOWLEDGE_GRAPHS = (
+    "HEAD_ENTITY_ID_FIELD",
+    "TAIL_ENTITY_ID_FIELD",
+    "RELATION_ID_FIELD",
+    "ENTITY_ID_FIELD",
+    "alias_of_entity_id",
+    "alias_of_relation_id",
+    "kg_reverse_r",
+    "entity_kg_num_interval",
+    "relation_kg_num_interval",
+)
+"""Settings that only :data:`KNOWLEDGE_GRAPH_MODELS` read."""
+
 NEGATIVE_KEYS = {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"}
 FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
 
@@ -50,6 +71,8 @@ def check_model_settings(model: str, settings: dict[str, Any]) -> None:
     """
     if model == "GCSAN" and not (isinstance(settings["weight"], int | float) and 0 <= settings["weight"] <= 1):
         raise UserError(f"weight must be a number between 0 and 1, it is {settings['weight']!r}")
+    if model == "BERT4Rec" and settings["transform"] != "mask_itemseq":
+        raise UserError("BERT4Rec reads masked histories; leave transform out, or set transform: mask_itemseq")
     if model not in FULL_RANKING_ONLY:
         return
     if settings.get("loss_type") != "CE":

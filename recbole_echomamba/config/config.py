@@ -20,6 +20,9 @@ from recbole.utils.argument_list import dataset_arguments, evaluation_arguments,
 
 from recbole_echomamba.config.checks import (
     FILTERS,
+    FOR_KNOWLEDGE_GRAPHS,
+    KNOWLEDGE_GRAPH_MODELS,
+    WITHOUT_EFFECT,
     check_model_settings,
     check_settings,
     has_value_metrics,
@@ -322,10 +325,18 @@ class Config(RecBoleConfig):
         bigger = final["valid_metric_bigger"]
         if bigger != self.internal_config_dict["valid_metric_bigger"] and bigger == (metric in smaller_metrics):
             warn("setting 'valid_metric_bigger' has no effect; it follows from valid_metric: %s", final["valid_metric"])
+        reasons = dict(WITHOUT_EFFECT)
+        if self.model not in KNOWLEDGE_GRAPH_MODELS:
+            reasons |= dict.fromkeys(FOR_KNOWLEDGE_GRAPHS, f"{self.model} reads no knowledge graph")
+        if is_registered(self.model_class):
+            reasons["transform"] = f"it adds a column to the batches that {self.model} does not read"
+        if not final["log_wandb"]:
+            reasons["wandb_project"] = "it is read with log_wandb: True only"
         if final["benchmark_filename"]:
-            for key in FILTERS:
-                if final.get(key) != self.internal_config_dict.get(key):
-                    warn("setting %r has no effect: with benchmark_filename the rows are used as they are", key)
+            reasons |= dict.fromkeys(FILTERS, "with benchmark_filename the rows are used as they are")
+        for key, reason in reasons.items():
+            if final.get(key) != self.internal_config_dict.get(key):
+                warn("setting %r has no effect: %s", key, reason)
 
     def _init_device(self) -> None:
         final = self.final_config_dict
@@ -336,6 +347,8 @@ class Config(RecBoleConfig):
         final["single_spec"] = "local_rank" not in final
         final.setdefault("local_rank", 0)
         final["device"] = torch.device("cuda" if cuda else "cpu")
+        if final["enable_scaler"] and not cuda:
+            logging.getLogger().warning("setting 'enable_scaler' has no effect: gradients are scaled on a GPU only")
         if not final["single_spec"]:
             self._join_process_group(cuda)
 

@@ -77,7 +77,7 @@ def test_the_page_needs_no_other_file(finished):
 
 def test_the_folder_holds_the_report_its_tables_and_its_plots(finished):
     pictures = {"learning_curves.png", "accuracy_and_speed.png", "history.png", "popularity.png"}
-    report = {"report.html", "report.md", "report.tex", "runs.csv", "summary.csv", "runs"}
+    report = {"report.html", "report.md", "report.tex", "runs.csv", "summary.csv", "rows.json", "runs"}
     assert {file.name for file in finished.iterdir()} == report | pictures
     linked = re.findall(r"\]\((.*?)\)", (finished / "report.md").read_text())
     assert set(linked) == pictures
