@@ -53,7 +53,10 @@ def show_run(config: Config, loaders: list, model: torch.nn.Module) -> None:
     show_line("samples", ", ".join(samples))
     show_line("model", f"{parameters:,} parameters")
     show_line("settings", describe_changes(config))
-    show_line("device", _describe_device(config, loaders[0]))
+    show_line("device", _describe_device(config["device"]))
+    if is_distributed(config):
+        each, processes = loaders[0].step, config["world_size"]
+        show_line("parallel", f"{processes} processes: {each * processes} samples a step, {each} in each")
 
 
 def show_line(label: str, text: str) -> None:
@@ -129,12 +132,8 @@ class EpochLines:
         return "  ".join(parts)
 
 
-def _describe_device(config: Config, train) -> str:
-    machine = describe_machine(config["device"])
+def _describe_device(device: torch.device) -> str:
+    machine = describe_machine(device)
     threads = machine["threads"]
     cpu = f"{machine['processor']}, {threads} thread{'s' if threads != 1 else ''}"
-    text = f"{machine['gpu']}, {cpu}" if "gpu" in machine else f"CPU, {cpu}"
-    if is_distributed(config):
-        each, processes = train.step, config["world_size"]
-        text += f", {processes} processes: {each * processes} samples a step, {each} in each"
-    return text
+    return f"{machine['gpu']}, {cpu}" if "gpu" in machine else f"CPU, {cpu}"
