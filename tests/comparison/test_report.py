@@ -97,3 +97,10 @@ def test_every_run_is_in_the_csv(finished):
     assert list(zip(table["label"], table["seed"], strict=True)) == [(label, seed) for label in ROWS for seed in (1, 2)]
     assert table["data_hash"].nunique() == 1
     assert table.groupby("label")["config_hash"].nunique().tolist() == [1, 1, 1]
+
+
+def test_reports_count_epochs_from_one(finished):
+    kept = sorted(result["best_epoch"] for result in read_results(finished))
+    shown = pd.read_csv(finished / "runs.csv")
+    assert sorted(shown["best_epoch"]) == [epoch + 1 for epoch in kept]
+    assert shown["best_epoch"].between(1, shown["epochs"]).all()
