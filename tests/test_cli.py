@@ -133,7 +133,7 @@ def test_an_error_that_the_user_can_mend_is_one_line(fail, capsys, kind):
 def test_an_error_of_several_lines_becomes_one(fail, capsys):
     fail(UserError("a.yaml is not YAML:\nline 1\r\n\u2028line 2"))
     assert main(["run"]) == 1
-    assert capsys.readouterr().err == "error: a.yaml is not YAML: line 1  line 2\n"
+    assert capsys.readouterr().err == "error: a.yaml is not YAML: line 1 line 2\n"
 
 
 @pytest.mark.parametrize("option", ["--data_path=", "--resume=", "--config_files=", "--result_file="])
