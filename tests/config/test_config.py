@@ -322,3 +322,16 @@ def test_a_config_file_that_is_a_pipe_is_refused_at_once(settings, tmp_path):
     os.mkfifo(tmp_path / "mine.yaml")
     with pytest.raises(UserError, match=r"config file mine\.yaml cannot be read: it is a folder, pipe or device"):
         Config("EchoMamba4Rec", "cycle", ["mine.yaml"], settings)
+
+
+@pytest.mark.parametrize("value", [None, "", "None"])
+@pytest.mark.parametrize("key", ["data_path", "checkpoint_dir"])
+def test_a_folder_without_a_name_is_refused(settings, key, value):
+    with pytest.raises(UserError, match=f"{key} is .*; name a folder"):
+        Config("EchoMamba4Rec", "cycle", config_dict={**settings, key: value})
+
+
+def test_a_path_that_no_file_can_have_is_refused(settings):
+    for path in ("a\0b", "\udcff"):
+        with pytest.raises(UserError, match="data_path must be text without NUL and in UTF-8"):
+            Config("EchoMamba4Rec", "cycle", config_dict={**settings, "data_path": path})

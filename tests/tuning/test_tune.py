@@ -46,7 +46,14 @@ class Scores:
         if params["x"] == 3 and params["y"] == 0.2:
             raise ValueError("NaN scores")
         score = params["x"] - params["y"]
-        return {"best_valid_score": score, "valid_score_bigger": True, "best_valid_result": {}, "model": "X"}
+        return {
+            "best_valid_score": score,
+            "valid_score_bigger": True,
+            "best_valid_result": {},
+            "model": "X",
+            "epochs": 1,
+            "seconds": 1.0,
+        }
 
 
 def search(file, objective, algo, evals=8, space=None):
