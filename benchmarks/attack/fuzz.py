@@ -200,7 +200,7 @@ def _attack_inter(tally: Tally, budget: Budget, *, scene: Scene, scratch: Path, 
         columns = content.decode("utf-8").split("\n")[0].rstrip("\r").split("\t")
         at_user, at_item = columns.index("user_id:token"), columns.index("item_id:token")
         rows = [[*row, "", ""] for row in lines]
-        written = sorted((row[at_user].strip(), row[at_item].strip()) for row in rows)
+        written = sorted((row[at_user].rstrip("\r"), row[at_item].rstrip("\r")) for row in rows)
         read = sorted(zip(users, items, strict=True))
         if read != written and not words:
             return f"read {[row for row in read if row not in written]}, written {[row for row in written if row not in read]}"
