@@ -42,6 +42,9 @@ from recbole_echomamba.training.run_directory import (
 )
 from recbole_echomamba.training.trainer import Trainer
 
+MANY_ITEMS = 200_000
+"""From so many items on, cross-entropy over all of them takes most of a training step, and a sampled loss is suggested."""
+
 CHANGEABLE_ON_RESUME = {"epochs", "stopping_step"}
 """The settings in the hash that may change when a run is resumed: they only decide how long it trains."""
 
@@ -317,6 +320,7 @@ def _run(config: Config, options: RunOptions, log: RunLog) -> dict:
     if is_main_process(config):
         PROGRESS.info("%s on %s, seed %d", config.model, config.dataset, config["seed"])
     built = build(config, before_split=partial(_start_log, config, log))
+    _suggest_sampled_loss(config, built.dataset.item_num)
     _log_model(config, built)
     trainer = Trainer(config, built.model)
     try:
@@ -339,6 +343,18 @@ def _start_log(config: Config, log: RunLog, dataset: SequentialDataset) -> None:
         show_dataset(dataset, open_log(log, config))
     getLogger().info(config)
     getLogger().info(dataset)
+
+
+def _suggest_sampled_loss(config: Config, n_items: int) -> None:
+    """Say what a sampled loss would save where scoring every item is most of a step."""
+    silent = "loss_type" not in config.external_config_dict
+    if silent and config["loss_type"] == "CE" and "train_negatives" in config and n_items > MANY_ITEMS:
+        getLogger().warning(
+            "every step scores all %d items: loss_type: SampledCE with learner: lazy_adam scores and updates %d sampled ones "
+            "and those that it reads",
+            n_items,
+            config["train_negatives"],
+        )
 
 
 def _log_model(config: Config, built: Experiment) -> None:

@@ -71,6 +71,18 @@ def check_model_settings(model: str, settings: dict[str, Any]) -> None:
     """
     if model == "GCSAN" and not (isinstance(settings["weight"], int | float) and 0 <= settings["weight"] <= 1):
         raise UserError(f"weight must be a number between 0 and 1, it is {settings['weight']!r}")
+    for setting, value in (("loss_type", "SampledCE"), ("learner", "lazy_adam")):
+        if settings.get(setting) == value and "train_negatives" not in settings:
+            raise UserError(
+                f"{setting}: {value} is for EchoMamba4Rec, Mamba4Rec and models derived from them, not {model}"
+            )
+    if settings["learner"] == "lazy_adam":
+        for setting in ("weight_decay", "clip_grad_norm"):
+            if settings.get(setting):
+                raise UserError(
+                    f"learner: lazy_adam updates single rows, and {setting} needs all of them; leave {setting} out, or set "
+                    "learner: adam"
+                )
     if model == "BERT4Rec" and settings["transform"] != "mask_itemseq":
         raise UserError("BERT4Rec reads masked histories; leave transform out, or set transform: mask_itemseq")
     if model not in FULL_RANKING_ONLY:

@@ -77,6 +77,8 @@ ADDED_LATER = {
     "pairs_per_block": None,
     "lr_schedule": "constant",
     "lr_warmup": 0,
+    "train_negatives": 1024,
+    "negative_distribution": "uniform",
 }
 """Settings that the first runs did not have, and the value that does what those runs did; it is left out of the hash."""
 
@@ -302,7 +304,7 @@ class Config(RecBoleConfig):
         return complete
 
     def _needs_no_negatives(self, final: dict[str, Any]) -> bool:
-        return getattr(self.model_class, "input_type", None) is None and final.get("loss_type") == "CE"
+        return getattr(self.model_class, "input_type", None) is None and final.get("loss_type") in ("CE", "SampledCE")
 
     def _check_loss_and_negatives(self, final: dict[str, Any]) -> None:
         """Check that negatives are sampled for the losses that read them, and for no other."""
@@ -313,9 +315,10 @@ class Config(RecBoleConfig):
         loss_type = final.get("loss_type")
         if loss_type == "BPR" and not sampled:
             raise UserError("loss_type: BPR needs a negative item for every target; leave train_neg_sample_args out")
-        if loss_type == "CE" and negatives not in (None, "None"):
+        if loss_type in ("CE", "SampledCE") and negatives not in (None, "None"):
             raise UserError(
-                "loss_type: CE reads no negative items; leave train_neg_sample_args out, or set loss_type: BPR"
+                f"loss_type: {loss_type} reads no negative items of the loader; leave train_neg_sample_args out, or set "
+                "loss_type: BPR"
             )
 
     def _warn_of_settings_without_effect(self, final: dict[str, Any]) -> None:

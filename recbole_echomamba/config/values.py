@@ -20,6 +20,7 @@ LEAST_WHOLE_NUMBER = {
     "d_conv": 1,
     "expand": 1,
     "pairs_per_block": 1,
+    "train_negatives": 1,
     "seed": 0,
     "stopping_step": 0,
     "eval_step": 0,
@@ -43,8 +44,9 @@ CHOICES = {
     "train_on": ("train", "all"),
     "train_positions": ("last", "all"),
     "lr_schedule": ("constant", "cosine"),
-    "learner": ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"),
-    "loss_type": ("CE", "BPR"),
+    "learner": ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam", "lazy_adam"),
+    "loss_type": ("CE", "SampledCE", "BPR"),
+    "negative_distribution": ("uniform", "popularity"),
     "rm_dup_inter": ("first", "last"),
 }
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")

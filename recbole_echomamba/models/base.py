@@ -6,6 +6,7 @@ A model adds ``encode``, one vector per history, and where it can ``encode_all``
 from __future__ import annotations
 
 import inspect
+import math
 
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -29,19 +30,29 @@ GAP_BUCKETS = 26
 class StateSpaceRecommender(SequentialRecommender):
     """A RecBole sequential model that scores items by their embedding against one vector per history.
 
-    Settings: ``hidden_size``, ``dropout_prob``, ``loss_type`` (CE or BPR), ``ssm_init``, ``last_position_shortcut``,
-    ``train_positions`` (last or all), ``time_gaps``.
+    Settings: ``hidden_size``, ``dropout_prob``, ``loss_type`` (CE, SampledCE or BPR), ``train_negatives`` and
+    ``negative_distribution`` (uniform or popularity) for SampledCE, ``ssm_init``, ``last_position_shortcut``,
+    ``train_positions`` (last or all), ``time_gaps``. With ``learner: lazy_adam`` the item embedding has sparse gradients.
     """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.loss_type = _choice(config, "loss_type", ("CE", "BPR"))
+        self.loss_type = _choice(config, "loss_type", ("CE", "SampledCE", "BPR"))
         self.ssm_init = _choice(config, "ssm_init", ("mamba", "normal"))
         self.train_positions = _choice(config, "train_positions", ("last", "all"))
         if self.train_positions == "all":
             self._check_all_positions()
         self.shortcut = config["last_position_shortcut"]
-        self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0)
+        self.lazy_rows = config["learner"] == "lazy_adam"
+        if self.lazy_rows and self.loss_type == "CE":
+            raise UserError(
+                "learner: lazy_adam updates the items that a step reads, and loss_type: CE reads all; set loss_type: SampledCE"
+            )
+        self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0, sparse=self.lazy_rows)
+        self.train_negatives = config["train_negatives"]
+        self._item_odds = None
+        if self.loss_type == "SampledCE":
+            self._prepare_sampling(dataset, config["negative_distribution"])
         self.time_field = None
         if config["time_gaps"]:
             if config["normalize_all"]:
@@ -115,7 +126,7 @@ class StateSpaceRecommender(SequentialRecommender):
         return self.encode(item_seq, item_seq_len, time_seq)
 
     def calculate_loss(self, interaction) -> Tensor:
-        """Compute the cross-entropy of the next item over all items, or BPR against one sampled item; a scalar.
+        """Compute the cross-entropy of the next item over all items or a sample of them, or BPR against one; a scalar.
 
         With ``train_positions: all`` the targets are ``[B, L]``, 0 where there is none, and the loss is the mean over all.
         """
@@ -123,8 +134,8 @@ class StateSpaceRecommender(SequentialRecommender):
         if self.train_positions == "all":
             return self._loss_at_all_positions(interaction, target)
         encoded = self._encode(interaction)
-        if self.loss_type == "CE":
-            return ops.linear_cross_entropy(encoded, self.item_embedding.weight, target)
+        if self.loss_type != "BPR":
+            return self._cross_entropy(encoded, target)
         positive = (encoded * self.item_embedding(target)).sum(-1)
         negative = (encoded * self.item_embedding(interaction[self.NEG_ITEM_ID])).sum(-1)
         return self.bpr_loss(positive, negative)
@@ -146,13 +157,47 @@ class StateSpaceRecommender(SequentialRecommender):
             raise UserError(
                 f"train_positions: all needs a model with encode_all, which {type(self).__name__} does not have"
             )
-        if self.loss_type != "CE":
-            raise UserError(f"train_positions: all needs loss_type: CE, it is {self.loss_type}")
+        if self.loss_type == "BPR":
+            raise UserError("train_positions: all needs loss_type: CE or SampledCE, it is BPR")
+
+    def _prepare_sampling(self, dataset, distribution: str) -> None:
+        """Compute how often each item is expected among the sampled ones, where that is not the same for all."""
+        if self.train_negatives > self.n_items - 1:
+            raise UserError(
+                f"train_negatives is {self.train_negatives}, but there are {self.n_items - 1} items; set it lower, or "
+                "loss_type: CE"
+            )
+        samples = getattr(dataset, "inter_feat", None)
+        if distribution == "uniform" or samples is None:
+            # without samples the model is not to be trained
+            return
+        targets = torch.as_tensor(samples[self.ITEM_ID]).long()
+        # one more than the training targets: an item that is the target of none is drawn too
+        counts = torch.bincount(targets, minlength=self.n_items).double() + 1
+        counts[0] = 0
+        self._item_odds = counts / counts.sum()
+        self._item_bounds = self._item_odds.cumsum(0)
+
+    def _sample_items(self, device) -> tuple[Tensor, Tensor]:
+        """Draw ``train_negatives`` items for all rows of a batch, and the logarithm of how often each is expected."""
+        n = self.train_negatives
+        if self._item_odds is None:
+            return torch.randint(1, self.n_items, (n,), device=device), torch.tensor(math.log(n / (self.n_items - 1)))
+        drawn = torch.rand(n, dtype=torch.float64) * self._item_bounds[-1]
+        items = torch.searchsorted(self._item_bounds, drawn, right=True).clamp_(max=self.n_items - 1)
+        return items.to(device), (n * self._item_odds[items]).log().float().to(device)
+
+    def _cross_entropy(self, encoded: Tensor, target: Tensor) -> Tensor:
+        if self.loss_type == "CE":
+            return ops.linear_cross_entropy(encoded, self.item_embedding.weight, target)
+        sampled, log_expected = self._sample_items(encoded.device)
+        rows = (self.item_embedding(target), self.item_embedding(sampled))
+        return ops.sampled_cross_entropy(encoded, *rows, target, sampled, log_expected.to(encoded.dtype))
 
     def _loss_at_all_positions(self, interaction, target: Tensor) -> Tensor:
         trained = target > 0
         encoded = self.encode_all(interaction[self.ITEM_SEQ], *self.times_of(interaction))[trained]
-        loss = ops.linear_cross_entropy(encoded, self.item_embedding.weight, target[trained])
+        loss = self._cross_entropy(encoded, target[trained])
         if not torch.distributed.is_initialized():
             return loss
         # processes average their gradients, but they hold unequal numbers of targets

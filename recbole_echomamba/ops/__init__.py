@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recbole_echomamba.ops.cross_entropy import linear_cross_entropy
 from recbole_echomamba.ops.dispatch import backend_for
+from recbole_echomamba.ops.sampled_cross_entropy import sampled_cross_entropy
 from recbole_echomamba.ops.spectral import causal_spectral_filter, spectral_filter
 from recbole_echomamba.ops.walk import Walk
 
@@ -24,6 +25,7 @@ __all__ = [
     "conv_silu",
     "dropout_norm",
     "linear_cross_entropy",
+    "sampled_cross_entropy",
     "scan_at",
     "selective_scan",
     "selective_scan_at",

@@ -21,6 +21,7 @@ from recbole_echomamba.system.signals import Interrupted, deferred_signals
 from recbole_echomamba.system.terminal import progress_bar
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.evaluation import RankCollector
+from recbole_echomamba.training.lazy_adam import LazyAdam
 from recbole_echomamba.training.progress import EpochLines
 from recbole_echomamba.training.run_directory import (
     STATE_FILE,
@@ -229,6 +230,11 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
                 eval_data.sample_size,
             )
         return result
+
+    def _build_optimizer(self, **kwargs):
+        if self.config["learner"] == "lazy_adam":
+            return LazyAdam(self.model.parameters(), lr=self.learning_rate)
+        return super()._build_optimizer(**kwargs)
 
     def _lock_run_directory(self, directory: Path) -> None:
         self._lock = lock_run_directory(directory)

@@ -1,0 +1,73 @@
+"""Cross-entropy against a sample of the classes, for catalogues whose every item cannot be scored in every step.
+
+The sum over all other classes in the normalizer is estimated by importance sampling: each of ``K`` sampled classes ``j``,
+expected ``E_j`` times in the sample, stands for ``1 / E_j`` classes, so its logit is lowered by ``log E_j`` (logQ correction).
+The target is never counted as sampled: it enters with its own logit, and where it is in the sample it is left out. That makes
+the estimate of the normalizer unbiased, and its gradient the corrected one of Khrylchenko et al. (arXiv 2507.09331).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from recbole_echomamba.ops.cross_entropy import BLOCK_BYTES, MIN_ROWS
+
+
+def sampled_cross_entropy(
+    encoded: Tensor, target_rows: Tensor, sampled_rows: Tensor, target: Tensor, sampled: Tensor, log_expected: Tensor
+) -> Tensor:
+    """Estimate the mean cross-entropy over all classes from the targets and a sample that all rows share; a scalar.
+
+    Args:
+        encoded: ``[B, d]``.
+        target_rows: ``[B, d]``, the weights of each row's class.
+        sampled_rows: ``[K, d]``, the weights of the sampled classes.
+        target: ``[B]``, the class of each row.
+        sampled: ``[K]``, the sampled classes; one may be there several times.
+        log_expected: ``[K]`` or a scalar, the logarithm of how often each is expected in the sample.
+    """
+    if torch.is_autocast_enabled(encoded.device.type):
+        encoded = encoded.to(torch.get_autocast_dtype(encoded.device.type))
+    rows = max(MIN_ROWS, BLOCK_BYTES.get(encoded.device.type, 2**28) // (4 * len(sampled)))
+    return _SampledCrossEntropy.apply(encoded, target_rows, sampled_rows, target, sampled, log_expected, rows)
+
+
+class _SampledCrossEntropy(torch.autograd.Function):
+    """Compute the gradients in the forward pass, while the logits of a block of rows are in the cache."""
+
+    @staticmethod
+    def forward(ctx, encoded, target_rows, sampled_rows, target, sampled, log_expected, rows):
+        # half precision (autocast) keeps its products, while the softmax and all sums are float32
+        wide = torch.float64 if sampled_rows.dtype == torch.float64 else torch.float32
+        narrow = sampled_rows.to(encoded.dtype)
+        total = torch.zeros((), dtype=torch.float64, device=encoded.device)
+        dencoded = torch.empty_like(encoded, memory_format=torch.contiguous_format)
+        dtarget_rows = torch.empty_like(target_rows, memory_format=torch.contiguous_format)
+        dsampled_rows = torch.zeros_like(sampled_rows, memory_format=torch.contiguous_format)
+        for start in range(0, len(encoded), rows):
+            block = slice(start, start + rows)
+            part, own_rows = encoded[block], target_rows[block].to(encoded.dtype)
+            at_target = (part * own_rows).sum(1, keepdim=True).to(wide)
+            logits = (part @ narrow.T).to(wide).sub_(log_expected)
+            logits.masked_fill_(sampled == target[block, None], -torch.inf)
+            largest = torch.maximum(logits.amax(1, keepdim=True), at_target)
+            exponentials = logits.sub_(largest).exp_()
+            exponential_at_target = (at_target - largest).exp()
+            normalizer = exponentials.sum(1, keepdim=True) + exponential_at_target
+            total += (normalizer.log() + largest - at_target).sum()
+            gradient = exponentials.div_(normalizer).to(encoded.dtype)
+            gradient_at_target = (exponential_at_target / normalizer - 1).to(encoded.dtype)
+            dencoded[block] = gradient @ narrow + gradient_at_target * own_rows
+            dtarget_rows[block] = gradient_at_target * part
+            dsampled_rows += gradient.T @ part
+        ctx.save_for_backward(dencoded, dtarget_rows, dsampled_rows)
+        return (total / len(encoded)).to(wide)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dloss):
+        gradients = ctx.saved_tensors
+        scale = dloss / len(gradients[0])
+        return *(gradient * scale.to(gradient.dtype) for gradient in gradients), None, None, None, None
