@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recbole_echomamba.ops.cross_entropy import linear_cross_entropy
 from recbole_echomamba.ops.dispatch import backend_for
-from recbole_echomamba.ops.sampled_cross_entropy import sampled_cross_entropy
+from recbole_echomamba.ops.sampled_softmax import sampled_cross_entropy
 from recbole_echomamba.ops.spectral import causal_spectral_filter, spectral_filter
 from recbole_echomamba.ops.walk import Walk
 

@@ -31,7 +31,7 @@ def sampled_loss(encoded, weight, target, sampled, log_expected):
 
 @pytest.mark.parametrize("rows_of_block", [1, 16, 64])
 def test_with_every_class_in_the_sample_it_is_the_full_cross_entropy(inputs, rows_of_block, monkeypatch):
-    monkeypatch.setattr("recbole_echomamba.ops.sampled_cross_entropy.MIN_ROWS", 1)
+    monkeypatch.setattr("recbole_echomamba.ops.sampled_softmax.MIN_ROWS", 1)
     monkeypatch.setitem(cross_entropy.BLOCK_BYTES, "cpu", rows_of_block * 4 * CLASSES)
     encoded, weight, target = inputs
     loss = sampled_loss(*inputs, torch.randperm(CLASSES), torch.tensor(0.0, dtype=torch.float64))
