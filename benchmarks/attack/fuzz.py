@@ -196,10 +196,11 @@ def _attack_inter(tally: Tally, budget: Budget, *, scene: Scene, scratch: Path, 
         users, items = (
             dataset.id2token(field, dataset.inter_feat[field].to_numpy()) for field in ("user_id", "item_id")
         )
-        lines = [line.split("\t") for line in content.decode("utf-8").split("\n")[1:] if line]
+        lines = [line.split("\t") for line in content.decode("utf-8").split("\n")[1:] if line.rstrip("\r")]
         columns = content.decode("utf-8").split("\n")[0].rstrip("\r").split("\t")
         at_user, at_item = columns.index("user_id:token"), columns.index("item_id:token")
-        written = sorted((row[at_user].strip(), row[at_item].strip()) for row in lines)
+        # spaces around an id belong to it, the return at the end of a line does not
+        written = sorted((row[at_user].rstrip("\r"), row[at_item].rstrip("\r")) for row in lines)
         if sorted(zip(users, items, strict=True)) != written and not words:
             return f"{len(written)} rows are written, other ones or {dataset.inter_num} were read"
         return None

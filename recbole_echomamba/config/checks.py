@@ -283,7 +283,7 @@ def _check_transform(settings: dict[str, Any]) -> None:
     name = settings.get("transform")
     if name is None:
         return
-    if name not in TRANSFORM_SETTINGS:
+    if not isinstance(name, str) or name not in TRANSFORM_SETTINGS:
         # RecBole's user_defined is a placeholder that returns no batch
         raise UserError(f"transform is {name!r}; choose {', '.join(TRANSFORM_SETTINGS)} or None")
     keys = TRANSFORM_SETTINGS[name]

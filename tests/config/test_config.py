@@ -324,6 +324,12 @@ def test_a_config_file_that_is_a_pipe_is_refused_at_once(settings, tmp_path):
         Config("EchoMamba4Rec", "cycle", ["mine.yaml"], settings)
 
 
+@pytest.mark.parametrize("value", [{}, [], [1], 5, True, "user_defined"])
+def test_a_transform_that_is_no_name_is_refused(settings, value):
+    with pytest.raises(UserError, match=r"transform is .*; choose mask_itemseq"):
+        Config("SASRec", "cycle", config_dict={**settings, "transform": value})
+
+
 @pytest.mark.parametrize("value", [None, "", "None"])
 @pytest.mark.parametrize("key", ["data_path", "checkpoint_dir"])
 def test_a_folder_without_a_name_is_refused(settings, key, value):
