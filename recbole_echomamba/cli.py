@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib.metadata
-import logging
+import os
 import sys
-import warnings
 from collections.abc import Iterable
 
 from dataset_prep.arguments import refuse_repeats
 from recbole_echomamba.commands import COMMANDS, Command
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import DISK_ERRORS
+from recbole_echomamba.system.terminal import showing_progress
 
 DESCRIPTION = "Train, compare, tune and use sequential recommenders on RecBole's data pipeline."
 
@@ -55,17 +55,15 @@ def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
     except SystemExit as finished:
         # argparse has printed the help, the version or the error.
         return int(finished.code or 0)
-    _ignore_deprecations_in_recbole()
     try:
-        options.execute(options, parse_settings(rest, options.flags))
+        with showing_progress(options.verbose, main_process=os.environ.get("RANK", "0") == "0"):
+            options.execute(options, parse_settings(rest, options.flags))
     except KeyboardInterrupt as interruption:
         print(str(interruption) or "interrupted", file=sys.stderr)
         return 130
     except Exception as error:
         if options.debug:
             raise
-        # Flush the log first, so that the error is the last thing on the screen.
-        logging.shutdown()
         print(format_error(error), file=sys.stderr)
         return 1
     return 0
@@ -147,6 +145,9 @@ def _add_command(commands, name: str, command: Command, prog: str) -> None:
     parser.add_argument_group("settings", SETTINGS_HELP)
     general = parser.add_argument_group("general")
     general.add_argument("-h", "--help", action="help", help="show this help and exit")
+    general.add_argument(
+        "--verbose", action="store_true", help="show all that is logged, with settings and progress bars"
+    )
     general.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(execute=command.execute, flags=list(parser._option_string_actions))
 
@@ -156,9 +157,3 @@ def _find_version() -> str:
         return importlib.metadata.version("recbole_echomamba")
     except importlib.metadata.PackageNotFoundError:
         return "unknown: recbole_echomamba is not installed"
-
-
-def _ignore_deprecations_in_recbole() -> None:
-    """Hide warnings about old spellings in RecBole's code, which its users cannot change."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
-    warnings.filterwarnings("ignore", message=".*GradScaler.*", category=FutureWarning)

@@ -8,10 +8,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.files import check_writable
+from recbole_echomamba.system.signals import sigterm_interrupts
 
 
 def split_list(text: str | None) -> list[str]:
@@ -20,18 +25,51 @@ def split_list(text: str | None) -> list[str]:
 
 
 def format_result(result: dict) -> str:
-    """Return the metrics of a run as a table, with its cost and its directory.
+    """Return the warnings and the metrics of a run, with its cost and its directory.
 
     Args:
         result: what :func:`recbole_echomamba.experiment.run` returns.
     """
-    from texttable import Texttable
-
     title = f"{result['model']} on {result['dataset']}, seed {result['seed']}, settings {result['config_hash']}"
     cost = f"{result['seconds_per_epoch']:.1f} s per epoch"
     directory = f"saved in {result['run_directory']}"
-    if not result["test_result"]:
-        return f"\n{title}: {result['epochs']} epochs, {cost}; there is no test part\n{directory}"
+    lines = [format_warnings(result.get("warnings", []))]
+    if result["test_result"]:
+        best = f"best after {result['best_epoch'] + 1} of {result['epochs']} epochs"
+        speed = f"{result['users_per_second']:.0f} users/s tested"
+        lines += [f"{title}: {best}, {cost}, {speed}", _draw_metrics(result)]
+    else:
+        lines += [f"{title}: {result['epochs']} epochs, {cost}; there is no test part"]
+    return "\n".join([*lines, directory])
+
+
+def format_warnings(warnings: list[str]) -> str:
+    """Return warnings, one in a line, under a heading; nothing if there are none."""
+    if not warnings:
+        return ""
+    return "\n".join(
+        [f"\n{len(warnings)} warning{'s' if len(warnings) > 1 else ''}:", *(f"- {text}" for text in warnings), ""]
+    )
+
+
+def format_next_commands(result: dict) -> str:
+    """Return what to do with a trained run: the commands to recommend, to inspect, and to compare."""
+    python = f"{_find_python()} -m recbole_echomamba"
+    directory, dataset = result["run_directory"], result["dataset"]
+    other = "SASRec" if result["model"] != "SASRec" else "EchoMamba4Rec"
+    return "\n".join(
+        [
+            "next:",
+            f"  {python} recommend --run={directory} --all --topk=10 --out=top.csv",
+            f"  {python} inspect {directory}",
+            f"  {python} compare --models={result['model']},{other} --dataset={dataset}",
+        ]
+    )
+
+
+def _draw_metrics(result: dict) -> str:
+    from texttable import Texttable
+
     table = Texttable()
     table.set_deco(Texttable.HEADER)
     table.set_cols_dtype(["t", "t", "t"])
@@ -39,9 +77,15 @@ def format_result(result: dict) -> str:
     table.add_row(["metric", "best valid", "test"])
     for name, value in result["test_result"].items():
         table.add_row([name, str(result["best_valid_result"].get(name, "")), str(value)])
-    best = f"best after {result['best_epoch'] + 1} of {result['epochs']} epochs"
-    speed = f"{result['users_per_second']:.0f} users/s tested"
-    return f"\n{title}: {best}, {cost}, {speed}\n{table.draw()}\n{directory}"
+    return table.draw()
+
+
+def _find_python() -> str:
+    """Return how to call this interpreter: by its name if the shell finds it, else by its path."""
+    if shutil.which("python") == sys.executable:
+        return "python"
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +126,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute_run(options: argparse.Namespace, settings: dict[str, str]) -> None:
     """Train and test one model, then print its metrics."""
+    from recbole_echomamba.config.early_checks import check_arguments, check_run_directory
+
+    if options.result_file:
+        check_writable(options.result_file, "--result_file")
+    if options.resume is None:
+        check_arguments([options.model], options.dataset, split_list(options.config_files), settings)
+    else:
+        check_run_directory(options.resume)
     from recbole_echomamba.experiment import run
 
     result = run(
@@ -99,7 +151,7 @@ def execute_run(options: argparse.Namespace, settings: dict[str, str]) -> None:
     )
     # Of several processes only the first has a result.
     if result:
-        print(format_result(result))
+        print(format_result(result), format_next_commands(result), sep="\n")
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,25 +171,29 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seeds", default="2020", help="seeds separated by commas (default: %(default)s)")
     _add_config_files(group)
     group = parser.add_argument_group("report")
-    group.add_argument("--out", metavar="DIR", help="folder for runs and report (default: results/DATASET)")
+    group.add_argument("--out", metavar="DIR", help="folder for runs and report (default: comparisons/DATASET)")
     group.add_argument("--latex", action="store_true", help="also write report.tex")
     group.add_argument("--only-finished", action="store_true", help="train nothing, report on the finished runs")
 
 
 def execute_compare(options: argparse.Namespace, settings: dict[str, str]) -> None:
     """Run every model that has no result yet, write the report and print the table of test metrics."""
+    from recbole_echomamba.config.early_checks import check_arguments
+
+    seeds = split_list(options.seeds)
+    if not all(re.fullmatch("[0-9]{1,18}", seed) for seed in seeds):
+        raise UserError(f"--seeds must be whole numbers separated by commas, not {options.seeds!r}")
+    models = split_list(options.models)
+    check_arguments(models, options.dataset, split_list(options.config_files), settings)
     from recbole_echomamba.comparison.compare import compare
     from recbole_echomamba.comparison.contenders import parse_variants
     from recbole_echomamba.comparison.report import describe_missing, write_report
     from recbole_echomamba.comparison.tables import tabulate_metrics
 
-    out = options.out or f"results/{options.dataset}"
-    seeds = split_list(options.seeds)
-    if not all(re.fullmatch("[0-9]{1,18}", seed) for seed in seeds):
-        raise UserError(f"--seeds must be whole numbers separated by commas, not {options.seeds!r}")
+    out = options.out or f"comparisons/{options.dataset}"
     with _explain_interruption("interrupted; give the same command again to resume, finished runs are not repeated"):
         comparison = compare(
-            split_list(options.models),
+            models,
             options.dataset,
             seeds=[int(seed) for seed in seeds],
             variants=parse_variants(options.variant),
@@ -147,7 +203,15 @@ def execute_compare(options: argparse.Namespace, settings: dict[str, str]) -> No
             only_finished=options.only_finished,
         )
     page = write_report(comparison, out, options.latex)
-    print("", tabulate_metrics(comparison).to_markdown(), *describe_missing(comparison), page, sep="\n")
+    results = [result for of_row in comparison.results.values() for result in of_row]
+    warnings = dict.fromkeys(text for result in results for text in result.get("warnings", []))
+    print(
+        format_warnings([*warnings]),
+        tabulate_metrics(comparison).to_markdown(),
+        *describe_missing(comparison),
+        page,
+        sep="\n",
+    )
 
 
 def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
@@ -200,6 +264,16 @@ def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute_tune(options: argparse.Namespace, settings: dict[str, str]) -> None:
     """Search, test the best settings once and print where they are."""
+    from recbole_echomamba.config.early_checks import check_arguments
+
+    for option, file in [("--output_file", options.output_file), ("--display_file", options.display_file)]:
+        if file:
+            check_writable(file, option)
+    check_arguments([options.model], options.dataset, split_list(options.config_files), settings)
+    if options.params_file:
+        from recbole_echomamba.tuning.search_space import read_space
+
+        read_space(options.params_file)
     from recbole_echomamba.tuning.tune import tune
 
     hint = "interrupted; give the same command with --resume to resume, finished trials are not repeated"
@@ -259,6 +333,10 @@ def add_recommend_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute_recommend(options: argparse.Namespace, settings: dict[str, str]) -> None:
     """Write recommendations to a file."""
+    from recbole_echomamba.config.early_checks import check_run_directory
+
+    check_run_directory(options.run)
+    check_writable(options.out, "--out")
     from recbole_echomamba.recommendation import recommend
     from recbole_echomamba.recommendation.files import check_format, read_histories, read_ids, write_recommendations
 
@@ -290,6 +368,9 @@ def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute_inspect(options: argparse.Namespace, settings: dict[str, str]) -> None:
     """Write the page and print its path."""
+    from recbole_echomamba.config.early_checks import check_run_directory
+
+    check_run_directory(options.run)
     from recbole_echomamba.inspection import inspect
 
     print(inspect(options.run, options.out, settings, options.model))
@@ -309,9 +390,10 @@ def _add_config_files(group) -> None:
 
 @contextlib.contextmanager
 def _explain_interruption(hint: str) -> Iterator[None]:
-    """Within the block, replace the message of a :class:`KeyboardInterrupt` by a hint on how to resume."""
+    """Within the block, let SIGTERM interrupt too, and replace the message of the interruption by a hint on how to resume."""
     try:
-        yield
+        with sigterm_interrupts():
+            yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(hint) from None
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from recbole.data.dataset import SequentialDataset
-from recbole.utils import get_flops, init_logger, init_seed
+from recbole.utils import get_flops, init_seed
 
 from recbole_echomamba.config.config import NOT_IN_HASH, Config
 from recbole_echomamba.config.model_names import FULL_RANKING_ONLY
@@ -28,8 +28,10 @@ from recbole_echomamba.system.files import check_writable, sha256, write_text
 from recbole_echomamba.system.hardware import describe_machine, list_versions, measure_peak_memory
 from recbole_echomamba.system.manifest import recorded_digest, write_recorded, write_recorded_text
 from recbole_echomamba.system.ranks import is_distributed, is_main_process, process_rank
+from recbole_echomamba.system.terminal import PROGRESS, RunLog, is_verbose, run_log, showing_progress
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.distributed import spawn_ranks, torchrun_settings
+from recbole_echomamba.training.progress import open_log, show_dataset, show_run
 from recbole_echomamba.training.run_directory import (
     RANKS_FILE,
     RESULT_FILE,
@@ -68,11 +70,15 @@ class RunOptions:
         saved: whether to keep a run directory and test the best epoch.
         result_file: where to write the result, besides the run directory.
         resume: the run directory to resume.
+        verbose: whether to show all that is logged.
+        gpu: the GPU that the caller asked for.
     """
 
     saved: bool = True
     result_file: Path | str | None = None
     resume: Path | str | None = None
+    verbose: bool = False
+    gpu: str = ""
 
 
 class Experiment(NamedTuple):
@@ -98,8 +104,12 @@ def run(
     group_offset=0,
     result_file=None,
     resume=None,
+    verbose=False,
 ) -> dict:
     """Train, validate and test one model, like RecBole's ``run`` and for every sequential model.
+
+    Progress and warnings are shown on stderr, unless the program has set up :mod:`logging` itself; ``log/`` has all that is
+    logged.
 
     Args:
         model: a name, ``module:Class``, ``path/file.py:Class`` or a class, see :func:`.get_model`.
@@ -115,6 +125,7 @@ def run(
         result_file: where to write the result as JSON, besides the run directory.
         resume: a run directory to resume with its own settings; ``config_dict`` may change ``epochs``, ``stopping_step`` and
             settings without an effect on the result, such as ``show_progress``.
+        verbose: whether to show all that is logged.
 
     Returns:
         RecBole's ``best_valid_score, valid_score_bigger, best_valid_result, test_result`` and the other contents of
@@ -129,12 +140,13 @@ def run(
     if nproc < 1:
         raise UserError(f"nproc must be at least 1, it is {nproc}")
     config_dict = dict(config_dict or {})
+    gpu = str(config_dict.get("gpu_id", ""))
     if resume is not None:
         model, dataset, config_dict = _settings_to_resume(resume, model, dataset, config_file_list, config_dict)
         config_file_list = None
     if result_file:
         check_writable(result_file, "--result_file")
-    options = RunOptions(saved, result_file, resume)
+    options = RunOptions(saved, result_file, resume, verbose or is_verbose(), gpu)
     run_process = partial(_run_process, model, dataset, config_file_list, options)
     if torch.distributed.is_torchelastic_launched():
         return run_process({**config_dict, **torchrun_settings()})
@@ -289,16 +301,22 @@ def _settings_to_resume(directory, model, dataset, config_file_list, config_dict
 
 def _run_process(model, dataset, config_file_list, options: RunOptions, config_dict: dict) -> dict:
     """Do the part of this process in a run, and return the result."""
-    config = Config(model, dataset, config_file_list, config_dict)
-    try:
-        return _run(config, options)
-    finally:
-        if is_distributed(config):
-            torch.distributed.destroy_process_group()
+    main_process = config_dict.get("offset", 0) + config_dict.get("local_rank", 0) == 0
+    with showing_progress(options.verbose, main_process), run_log() as log:
+        config = Config(model, dataset, config_file_list, config_dict)
+        if options.gpu and config["device"].type == "cpu" and is_main_process(config):
+            getLogger().warning("setting 'gpu_id' has no effect: torch finds no GPU %s, so the CPU trains", options.gpu)
+        try:
+            return _run(config, options, log)
+        finally:
+            if is_distributed(config):
+                torch.distributed.destroy_process_group()
 
 
-def _run(config: Config, options: RunOptions) -> dict:
-    built = build(config, before_split=partial(_start_log, config))
+def _run(config: Config, options: RunOptions, log: RunLog) -> dict:
+    if is_main_process(config):
+        PROGRESS.info("%s on %s, seed %d", config.model, config.dataset, config["seed"])
+    built = build(config, before_split=partial(_start_log, config, log))
     _log_model(config, built)
     trainer = Trainer(config, built.model)
     try:
@@ -307,7 +325,7 @@ def _run(config: Config, options: RunOptions) -> dict:
             if options.saved and is_main_process(config):
                 write_settings(Path(options.resume), config)
         test_result = _train_and_test(trainer, built, options.saved)
-        result = _describe_result(config, trainer, test_result)
+        result = {**_describe_result(config, trainer, test_result), "warnings": log.warnings}
         if is_main_process(config):
             _write_result(result, trainer, built.dataset, options)
     finally:
@@ -315,27 +333,25 @@ def _run(config: Config, options: RunOptions) -> dict:
     return result
 
 
-def _start_log(config: Config, dataset: SequentialDataset) -> None:
+def _start_log(config: Config, log: RunLog, dataset: SequentialDataset) -> None:
     """Open the log file, once the dataset is known to be readable, and log what is trained on what."""
-    # RecBole creates this folder too, but fails when two processes do so at the same time
-    Path("log", config["model"]).mkdir(parents=True, exist_ok=True)
-    init_logger(config)
+    if is_main_process(config):
+        show_dataset(dataset, open_log(log, config))
     getLogger().info(config)
     getLogger().info(dataset)
 
 
 def _log_model(config: Config, built: Experiment) -> None:
-    """Log the model and what a step costs."""
+    """Show what is trained on what, and log the model and what a step costs."""
     logger = getLogger()
+    if is_main_process(config):
+        show_run(config, [built.train, built.valid, built.test], built.model)
     logger.info(built.model)
     if config.model not in RECOMMENDERS and config.model not in FULL_RANKING_ONLY:
         # Counting draws from the random generators, so without it the numbers of RecBole's models would not be RecBole's.
         # RecBole's counter misses operations that are no modules and would undercount our models, so theirs are not counted.
         transform = construct_transform(config)
         logger.info("FLOPs: %s", get_flops(built.model, built.dataset, config["device"], logger, transform))
-    if is_distributed(config):
-        each, processes = built.train.step, config["world_size"]
-        logger.info("%d processes: %d samples a step, %d in each", processes, each * processes, each)
 
 
 def _train_and_test(trainer: Trainer, built: Experiment, saved: bool) -> dict:

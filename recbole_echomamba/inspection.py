@@ -242,7 +242,9 @@ def evaluate_without_parts(config, model: nn.Module, train, valid) -> Table:
     trainer.eval_collector.data_collect(train)
     whole = trainer.evaluate(valid, load_best_model=False)
     rows = [["whole model", *(f"{value:.4f}" for value in whole.values())]]
-    for part, parameters in tqdm(find_parts(model).items(), desc="parts", disable=not config["show_progress"]):
+    for part, parameters in tqdm(
+        find_parts(model).items(), desc="parts", disable=None if config["show_progress"] else True
+    ):
         with switch_off(parameters):
             result = trainer.evaluate(valid, load_best_model=False)
         cells = [_format_with_change(result[name], value) for name, value in whole.items()]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recbole_echomamba.cli import build_parser, main, parse_settings
-from recbole_echomamba.commands import COMMANDS, format_result
+from recbole_echomamba.commands import COMMANDS, format_next_commands, format_result
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from tests.conftest import SMALL, write_inter
 
@@ -38,6 +38,36 @@ def test_run_recbole_trains_prints_a_table_and_writes_the_result(settings):
     for metric, value in result["test_result"].items():
         assert [metric, str(result["best_valid_result"][metric]), str(value)] in lines
     assert result["run_directory"] in done.stdout
+
+
+def test_the_terminal_shows_what_is_run_and_a_line_an_epoch_and_the_log_file_all(settings):
+    command = [str(ROOT / "run_recbole.py"), "--model=Mamba4Rec", "--dataset=cycle", *flags(settings), "--n_heads=2"]
+    short = execute(*command)
+    shown = short.stderr.splitlines()
+    warning = "setting 'n_heads' belongs to another model and has no effect on Mamba4Rec"
+    assert shown[0] == f"warning: {warning}"
+    assert shown[1] == "Mamba4Rec on cycle, seed 2020"
+    assert [line.split()[1] for line in shown if line.startswith("epoch")] == ["1/2", "2/2"]
+    assert len(shown) <= 16
+    assert short.stdout.startswith(f"\n1 warning:\n- {warning}\n\nMamba4Rec on cycle")
+    long = execute(*command, "--verbose")
+    whole = "learning_rate = 0.001", "Mamba4Rec(", "epoch 0 evaluating", "FutureWarning"
+    assert not any(part in short.stderr for part in whole)
+    for log in [long.stderr, *(file.read_text() for file in Path("log/Mamba4Rec").iterdir())]:
+        assert all(part in log for part in whole[:3])
+        assert warning in log
+
+
+def test_the_commands_to_go_on_with_can_be_pasted():
+    result = {"model": "Mamba4Rec", "dataset": "cycle", "run_directory": "saved/here"}
+    heading, *commands = format_next_commands(result).splitlines()
+    assert heading == "next:"
+    parser = build_parser()
+    for command in commands:
+        python, *module, name, _ = command.split()[:5]
+        assert Path(python).name.startswith("python")
+        assert module == ["-m", "recbole_echomamba"]
+        assert parser.parse_args(command.split()[3:]).execute is COMMANDS[name].execute
 
 
 def test_model_and_dataset_have_short_flags(settings, capsys):
@@ -99,6 +129,9 @@ def test_debug_raises_the_error_with_its_traceback(data_path):
         main(["run", "--model=EchoMamba", "--dataset=cycle", f"--data_path={data_path}", "--debug"])
 
 
+TRAIN = ["run", "--model=SASRec", "--dataset=ml-100k"]
+
+
 @pytest.fixture
 def fail(monkeypatch):
     """``fail(error)``: make the command ``run`` raise an error."""
@@ -114,25 +147,25 @@ def fail(monkeypatch):
 
 def test_an_unexpected_error_is_shown_as_a_bug_with_the_way_to_its_traceback(fail, capsys):
     fail(RuntimeError("sizes differ"))
-    assert main(["run"]) == 1
+    assert main(TRAIN) == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first == "error: RuntimeError: sizes differ"
     assert "This is a bug in recbole_echomamba" in second
     assert "--debug" in second
     with pytest.raises(RuntimeError, match="sizes differ"):
-        main(["run", "--debug"])
+        main([*TRAIN, "--debug"])
 
 
 @pytest.mark.parametrize("kind", [UserError, MissingFileError])
 def test_an_error_that_the_user_can_mend_is_one_line(fail, capsys, kind):
     fail(kind("there is no file a.txt"))
-    assert main(["run"]) == 1
+    assert main(TRAIN) == 1
     assert capsys.readouterr().err == "error: there is no file a.txt\n"
 
 
 def test_an_error_of_several_lines_becomes_one(fail, capsys):
     fail(UserError("a.yaml is not YAML:\nline 1\r\n\u2028line 2"))
-    assert main(["run"]) == 1
+    assert main(TRAIN) == 1
     assert capsys.readouterr().err == "error: a.yaml is not YAML: line 1 line 2\n"
 
 
@@ -169,7 +202,7 @@ def test_numbers_that_no_one_writes_are_refused_in_one_line(capsys):
 @pytest.mark.parametrize("message", ["", "interrupted after 3 epochs"])
 def test_an_interruption_is_one_line_and_exit_code_130(fail, capsys, message):
     fail(KeyboardInterrupt(message))
-    assert main(["run"]) == 130
+    assert main(TRAIN) == 130
     assert capsys.readouterr().err == (message or "interrupted") + "\n"
 
 
@@ -302,9 +335,9 @@ DEFAULTS = {
         "out": "o",
         "topk": 10,
         "users": None,
-        "histories": None,
         "all": True,
         "history": None,
+        "histories": None,
         "items": None,
         "exclude_seen": False,
         "skip_unknown": False,
@@ -324,5 +357,5 @@ def test_flags_and_their_defaults_stay_and_everything_else_is_a_setting(name):
     arguments = [name, *REQUIRED.get(name, []), "--hidden_size=128", "--topks=[5, 10]"]
     options, rest = build_parser().parse_known_args(arguments)
     assert {"-h", "--debug"} < set(vars(options).pop("flags"))
-    assert vars(options) == {**DEFAULTS[name], "execute": COMMANDS[name].execute, "debug": False}
+    assert vars(options) == {**DEFAULTS[name], "execute": COMMANDS[name].execute, "debug": False, "verbose": False}
     assert parse_settings(rest) == {"hidden_size": "128", "topks": "[5, 10]"}

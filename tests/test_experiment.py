@@ -32,6 +32,7 @@ RESULT_KEYS = {
     "epochs",
     "seconds_per_epoch",
     "users_per_second",
+    "warnings",
     "tied_targets",
     "weights_digest",
     "peak_memory",
@@ -179,6 +180,19 @@ print([name for name in ("ray", "hyperopt", "matplotlib", "mamba_ssm") if name i
 """
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert out.splitlines()[-1] == "[]"
+
+
+def test_a_program_that_calls_us_prints_no_warning_of_other_packages(settings):
+    code = f"""
+from recbole_echomamba import load_run, recommend, run
+settings = { {**settings, "epochs": 1, "n_heads": 2}!r}
+for model in ("Mamba4Rec", "SASRec"):
+    directory = run(model, "cycle", config_dict=settings)["run_directory"]
+    load_run(directory)
+    recommend(directory)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "Warning: " not in done.stderr + done.stdout
 
 
 def test_config_is_the_same_in_a_run_and_by_itself(settings, finished):

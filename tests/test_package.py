@@ -66,7 +66,7 @@ def test_a_wheel_holds_every_module_and_every_property(tmp_path):
         assert f"recbole_echomamba/{file.relative_to(ROOT)}" in names
     # the properties are found from inside an unpacked wheel as well
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    code = "from recbole_echomamba.config.config import properties_directory as p; print(p())"
+    code = "from recbole_echomamba.config.settings_files import properties_directory as p; print(p())"
     out = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path / "site", text=True)
     assert Path(out.strip()) == tmp_path / "site" / "recbole_echomamba" / "properties"
 

@@ -24,6 +24,7 @@ OVERRIDDEN = {
     ),
     "data.windowed_dataset.WindowedDataset": (
         "_change_feat_format",
+        "_data_filtering",
         "_filter_by_inter_num",
         "_filter_nan_user_or_item",
         "_from_scratch",

@@ -21,7 +21,7 @@ from benchmarks.attack.scene import Scene
 from benchmarks.attack.tally import Budget, Tally, attempt, collected_warnings
 from dataset_prep.__main__ import main as prepare
 from recbole_echomamba import Config, Recommender, create_dataset
-from recbole_echomamba.config.config import parse_value
+from recbole_echomamba.config.settings_files import parse_value
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.tuning.search_space import read_space
 from tests.dataset_prep import layouts
@@ -199,10 +199,12 @@ def _attack_inter(tally: Tally, budget: Budget, *, scene: Scene, scratch: Path, 
         lines = [line.split("\t") for line in content.decode("utf-8").split("\n")[1:] if line.rstrip("\r")]
         columns = content.decode("utf-8").split("\n")[0].rstrip("\r").split("\t")
         at_user, at_item = columns.index("user_id:token"), columns.index("item_id:token")
+        rows = [[*row, "", ""] for row in lines]
         # spaces around an id belong to it, the return at the end of a line does not
-        written = sorted((row[at_user].rstrip("\r"), row[at_item].rstrip("\r")) for row in lines)
-        if sorted(zip(users, items, strict=True)) != written and not words:
-            return f"{len(written)} rows are written, other ones or {dataset.inter_num} were read"
+        written = sorted((row[at_user].rstrip("\r"), row[at_item].rstrip("\r")) for row in rows)
+        read = sorted(zip(users, items, strict=True))
+        if read != written and not words:
+            return f"read {[row for row in read if row not in written]}, written {[row for row in written if row not in read]}"
         return None
 
     for _ in range(min(budget.most, 500)):

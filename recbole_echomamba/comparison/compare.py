@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from recbole.model.abstract_recommender import SequentialRecommender
-from tqdm import tqdm
 
 from recbole_echomamba.comparison.contenders import check_comparable, make_contenders
 from recbole_echomamba.comparison.processes import run_in_subprocess
@@ -19,7 +19,11 @@ from recbole_echomamba.data.preparation import atomic_files, create_dataset
 from recbole_echomamba.data.recorded_table import read_recorded_table
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
+from recbole_echomamba.system.terminal import PROGRESS
 from recbole_echomamba.training.run_directory import RANKS_FILE, REPEAT_RUN, find_finished, reuse_or_resume
+
+ROWS_FILE = "rows.json"
+"""The rows of the report in the folder of a comparison, see :func:`describe_rows`."""
 
 
 @dataclass
@@ -93,7 +97,7 @@ def compare(
     variants: dict[str, dict] | None = None,
     config_file_list: list[str] | None = None,
     config_dict: dict | None = None,
-    out: Path | str = "results",
+    out: Path | str = "comparisons",
     only_finished: bool = False,
 ) -> Comparison:
     """Run every model with every seed, each in its own process, and collect the results.
@@ -112,8 +116,8 @@ def compare(
 
     Raises:
         MissingFileError: the data are missing.
-        UserError: a model or setting is unknown, the rows cannot be compared (see :func:`check_comparable`), or with
-            ``only_finished`` there is no result of the first model.
+        UserError: a model or setting is unknown, the rows cannot be compared (see :func:`check_comparable`), ``out`` holds the
+            report of another comparison, or with ``only_finished`` there is no result of the first model.
     """
     contenders = make_contenders(models, variants or {})
     check_seeds(seeds)
@@ -131,6 +135,7 @@ def compare(
         settings[label] = {**common, **contender.changes, "variant": contender.variant}
         configs[label] = Config(contender.model, dataset, config_file_list, settings[label])
     check_comparable(contenders, configs)
+    check_same_comparison(out, configs)
 
     # Reading the data shows what is missing in them before anything is trained.
     data = create_dataset(configs[contenders[0].label])
@@ -160,6 +165,39 @@ def compare(
         user_counts=_count_by_id(data, data.uid_field, data.user_counter),
         missing=missing,
     )
+
+
+def describe_rows(configs: dict[str, Config]) -> dict[str, str]:
+    """Return the hash of the settings of each row by its label: what makes a comparison the same comparison."""
+    return {label: config.hash for label, config in configs.items()}
+
+
+def check_same_comparison(out: Path | str, configs: dict[str, Config]) -> None:
+    """Check that a folder holds no report that a report on these rows would not contain.
+
+    Args:
+        out: the folder of the comparison; it need not exist.
+        configs: the settings of each row by its label.
+
+    Raises:
+        UserError: it holds the report of other rows, or of the same rows with other settings.
+    """
+    file = Path(out) / ROWS_FILE
+    if not file.is_file():
+        return
+    try:
+        reported = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise UserError(f"{file} is damaged; remove it to have the report in {out} replaced") from None
+    rows = describe_rows(configs)
+    changed = [label for label in reported if label in rows and rows[label] != reported[label]]
+    lost = [label for label in reported if label not in rows]
+    if changed:
+        raise UserError(f"{out} holds a report on {', '.join(changed)} with other settings; choose another --out")
+    if lost:
+        raise UserError(
+            f"{out} holds a report on {', '.join(reported)}; choose another --out, or compare {', '.join(lost)} too"
+        )
 
 
 def check_seeds(seeds: list[int]) -> None:
@@ -226,16 +264,14 @@ def _get_results(
 def _run_all(jobs: list[tuple[_Row, int]], runs: Path) -> dict[tuple[str, int], dict]:
     """Return the results by label and seed. Runs that another comparison is training come last, when it may have ended."""
     results = {}
-    with tqdm(total=len(jobs), desc="runs", unit="run") as progress:
-        for wait in (False, True):
-            for row, seed in jobs:
-                if (row.label, seed) in results:
-                    continue
-                progress.set_postfix_str(f"{row.label}, seed {seed}")
-                result = _get_result(row, seed, runs, wait)
-                if result is not None:
-                    results[row.label, seed] = result
-                    progress.update()
+    for wait in (False, True):
+        for number, (row, seed) in enumerate(jobs, start=1):
+            if (row.label, seed) in results:
+                continue
+            PROGRESS.info("\nrun %d of %d: %s, seed %d", number, len(jobs), row.label, seed)
+            result = _get_result(row, seed, runs, wait)
+            if result is not None:
+                results[row.label, seed] = result
     return results
 
 

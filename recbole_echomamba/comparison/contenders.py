@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from recbole.model.abstract_recommender import SequentialRecommender
 
-from recbole_echomamba.config.config import NAMED_VALUES, Config, parse_value
+from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.model_names import class_name
+from recbole_echomamba.config.settings_files import NAMED_VALUES, parse_value
 from recbole_echomamba.system.errors import UserError
 
 MUST_MATCH = (

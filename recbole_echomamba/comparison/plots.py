@@ -28,12 +28,13 @@ def plot_learning_curves(comparison: Comparison) -> Figure:
     for number, (label, results) in enumerate(comparison.results.items()):
         for seed_number, result in enumerate(results):
             validated = [entry for entry in result["history"] if "valid_score" in entry]
-            epochs = [entry["epoch"] for entry in validated]
+            # result.json counts epochs from 0
+            epochs = [entry["epoch"] + 1 for entry in validated]
             scores = [entry["valid_score"] for entry in validated]
             # one entry in the legend for all seeds
             legend = label if seed_number == 0 else None
             ax.plot(epochs, scores, f"C{number}", alpha=0.7, linewidth=1.3, label=legend)
-            ax.plot(result["best_epoch"], result["best_valid_score"], f"C{number}o", markersize=5)
+            ax.plot(result["best_epoch"] + 1, result["best_valid_score"], f"C{number}o", markersize=5)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="epoch", ylabel=f"validation {comparison.first_result['config']['valid_metric']}")
     ax.grid(alpha=0.3)

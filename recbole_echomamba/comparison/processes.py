@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from multiprocessing import get_context
 
 from recbole_echomamba.experiment import run
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.signals import children_ignore_sigint, end_with_parent
+from recbole_echomamba.system.terminal import is_verbose
 
 
 def run_in_subprocess(name: str, **arguments) -> None:
@@ -24,6 +24,7 @@ def run_in_subprocess(name: str, **arguments) -> None:
         KeyboardInterrupt: the run was interrupted.
         RuntimeError: the run failed by a bug; its traceback is on stderr.
     """
+    arguments = {"verbose": is_verbose(), **arguments}
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run_and_send_error, args=(sender, arguments))
@@ -51,8 +52,6 @@ def run_in_subprocess(name: str, **arguments) -> None:
 def _run_and_send_error(sender, arguments: dict) -> None:
     """In the new process: call :func:`.experiment.run`, then send its exception, or ``None`` when there was none."""
     end_with_parent()
-    # RecBole calls functions that the libraries under it have deprecated.
-    warnings.filterwarnings("ignore", "", FutureWarning)
     try:
         run(**arguments)
     except (UserError, KeyboardInterrupt) as error:

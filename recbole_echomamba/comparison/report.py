@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recbole_echomamba import report
 from recbole_echomamba.comparison import plots, tables
-from recbole_echomamba.comparison.compare import Comparison
+from recbole_echomamba.comparison.compare import ROWS_FILE, Comparison, describe_rows
 from recbole_echomamba.comparison.contenders import has_fixed_loss
 from recbole_echomamba.comparison.statistics import Difference, compare_with_baseline
 from recbole_echomamba.report import Table
@@ -46,7 +46,7 @@ class Picture:
 
 
 def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -> Path:
-    """Write ``report.html``, ``report.md``, ``runs.csv``, ``summary.csv``, the plots, and with ``latex`` ``report.tex``.
+    """Write the report as HTML, Markdown, CSV and plots, ``rows.json`` that says what it is on, and on demand ``report.tex``.
 
     Args:
         comparison: the results.
@@ -75,6 +75,7 @@ def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -
         write_text(out / "report.tex", text)
     write_text(out / "report.md", render_markdown(comparison, sections, pictures))
     write_text(out / "report.html", render_html(comparison, sections, pictures))
+    write_text(out / ROWS_FILE, json.dumps(describe_rows(comparison.configs), indent=2) + "\n")
     return out / "report.html"
 
 

@@ -18,7 +18,7 @@ class Column:
     """A measurement of every run: a column of the cost table (the mean over seeds) and of ``runs.csv`` (as it is).
 
     Attributes:
-        key: the entry of ``result.json``; also the name of the column in ``runs.csv``.
+        key: the entry of ``result.json``; also the name of the column in ``runs.csv``, where epochs count from 1.
         heading: the name of the column in the cost table.
         layout: how the cost table writes the mean, as a format specification.
         measure: computes the number for the cost table from a result, where that is not the entry ``key`` itself.
@@ -35,6 +35,11 @@ class Column:
         return format(np.mean(values), self.layout)
 
 
+def find_best_epoch(result: dict) -> int | None:
+    """Return the best epoch counted from 1; ``result.json`` counts from 0."""
+    return result["best_epoch"] + 1 if "best_epoch" in result else None
+
+
 def compute_epoch_seconds(result: dict) -> float:
     """Compute the median duration of an epoch in seconds: an epoch that other work disturbed does not count."""
     return np.median([entry["seconds"] for entry in result["history"]])
@@ -42,7 +47,7 @@ def compute_epoch_seconds(result: dict) -> float:
 
 COLUMNS = [
     Column("parameters", "parameters", ",.0f"),
-    Column("best_epoch", "best epoch", ".3g"),
+    Column("best_epoch", "best epoch", ".3g", find_best_epoch),
     Column("epochs", "epochs", ".3g"),
     Column("seconds_per_epoch", "s/epoch", ".2f", compute_epoch_seconds),
     Column("users_per_second", "users/s", ",.0f"),
@@ -107,7 +112,8 @@ def tabulate_runs(comparison: Comparison) -> Table:
     rows = []
     for label, results in comparison.results.items():
         for result in results:
-            row = [label, result["model"], *(result.get(key) for key in keys)]
+            entries = {**result, "best_epoch": find_best_epoch(result)}
+            row = [label, result["model"], *(entries.get(key) for key in keys)]
             row += [result.get("machine", {}).get(key) for key in machine_keys]
             row += [result["best_valid_result"].get(name) for name in valid_names]
             row += [result["test_result"][name] for name in test_names]
@@ -140,10 +146,17 @@ def tabulate_run_overview(comparison: Comparison) -> Table:
     """Tabulate what identifies each run and its best epoch, for the end of the page."""
     valid_metric = comparison.first_result["config"]["valid_metric"]
     header = ["run", "seed", "settings", "best epoch", "epochs", f"validation {valid_metric}"]
-    keys = ["seed", "config_hash", "best_epoch", "epochs", "best_valid_score"]
     rows = []
     for label, results in comparison.results.items():
-        rows += [[label, *(str(result[key]) for key in keys)] for result in results]
+        for result in results:
+            cells = [
+                result["seed"],
+                result["config_hash"],
+                find_best_epoch(result),
+                result["epochs"],
+                result["best_valid_score"],
+            ]
+            rows.append([label, *map(str, cells)])
     return Table(header, rows)
 
 

@@ -5,73 +5,41 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from numbers import Real
 from typing import Any
 
 from recbole.evaluator.register import metric_types, metrics_dict
 from recbole.utils import EvaluatorType
 
-from dataset_prep.atomic_file import is_plain_name
 from recbole_echomamba.config.model_names import FULL_RANKING_ONLY
+from recbole_echomamba.config.values import TRANSFORM_SETTINGS, check_values, is_whole_number
 from recbole_echomamba.system.errors import UserError
 
-LEAST_WHOLE_NUMBER = {
-    "MAX_ITEM_LIST_LENGTH": 1,
-    "epochs": 1,
-    "train_batch_size": 1,
-    "eval_batch_size": 1,
-    "hidden_size": 1,
-    "num_layers": 1,
-    "d_state": 1,
-    "d_conv": 1,
-    "expand": 1,
-    "pairs_per_block": 1,
-    "seed": 0,
-    "stopping_step": 0,
-    "eval_step": 0,
-    "worker": 0,
-    "metric_decimal_place": 0,
-}
-"""Settings that are whole numbers, and the least that each may be."""
-
-LARGEST_SEED = 2**31 - 1
-"""NumPy takes seeds of 32 bits, and each process of a run adds its rank."""
-
-NUMBER_RANGES = {
-    "learning_rate": (0, float("inf")),
-    "dropout_prob": (0, 1),
-    "lr_warmup": (0, 1),
-    "weight_decay": (0, float("inf")),
-}
-"""Settings that are numbers: the least that each may be, and what it must stay below."""
-
-CHOICES = {
-    "train_on": ("train", "all"),
-    "train_positions": ("last", "all"),
-    "lr_schedule": ("constant", "cosine"),
-    "learner": ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"),
-    "loss_type": ("CE", "BPR"),
-    "rm_dup_inter": ("first", "last"),
-}
-LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
-PATHS = ("data_path", "checkpoint_dir")
 CLIP_KEYS = {"max_norm", "norm_type", "error_if_nonfinite", "foreach"}
-TEXT_SETTINGS = ("data_path", "checkpoint_dir", "encoding")
-"""Settings that are text which files can hold: without NUL, and UTF-8."""
-
 EVAL_ARGS_KEYS = {"split", "group_by", "order", "mode"}
 LEAVE_ONE_OUT_MODES = ("valid_and_test", "valid_only", "test_only")
-TRANSFORM_SETTINGS = {
-    "mask_itemseq": ("mask_ratio", "ft_ratio"),
-    "inverse_itemseq": (),
-    "crop_itemseq": ("eta",),
-    "reorder_itemseq": ("beta",),
+KNOWLEDGE_GRAPH_MODELS = ("GRU4RecKG", "KSR")
+WITHOUT_EFFECT = {
+    **dict.fromkeys(("dataset_save_path", "dataloaders_save_path"), "data_cache keeps prepared data instead"),
+    "loss_decimal_place": "losses are shown with four decimals and kept with all of them",
+    **dict.fromkeys(("require_pow", "RATING_FIELD", "POSITION_FIELD"), "no sequential model reads it"),
 }
-"""RecBole's transforms of batches, with the settings of each; the first one must be given."""
+"""Settings of RecBole that nothing reads here, and why."""
+
+FOR_KNOWLEDGE_GRAPHS = (
+    "HEAD_ENTITY_ID_FIELD",
+    "TAIL_ENTITY_ID_FIELD",
+    "RELATION_ID_FIELD",
+    "ENTITY_ID_FIELD",
+    "alias_of_entity_id",
+    "alias_of_relation_id",
+    "kg_reverse_r",
+    "entity_kg_num_interval",
+    "relation_kg_num_interval",
+)
+"""Settings that only :data:`KNOWLEDGE_GRAPH_MODELS` read."""
 
 NEGATIVE_KEYS = {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"}
 FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
-INTERVAL = re.compile(r"[\[(]\s*[-+.\w]+\s*,\s*[-+.\w]+\s*[\])]")
 
 
 def check_settings(settings: dict[str, Any], defaults: dict[str, Any]) -> None:
@@ -84,12 +52,8 @@ def check_settings(settings: dict[str, Any], defaults: dict[str, Any]) -> None:
     Raises:
         UserError: the first setting that cannot be used, with the values that can.
     """
-    _check_switches(settings, defaults)
-    _check_numbers(settings)
-    _check_choices_and_texts(settings)
+    check_values(settings, defaults)
     _check_extras(settings)
-    _check_intervals(settings)
-    _check_value_intervals(settings)
     _check_metrics(settings)
     _check_eval_args(settings["eval_args"])
     _check_value_metrics(settings)
@@ -107,6 +71,8 @@ def check_model_settings(model: str, settings: dict[str, Any]) -> None:
     """
     if model == "GCSAN" and not (isinstance(settings["weight"], int | float) and 0 <= settings["weight"] <= 1):
         raise UserError(f"weight must be a number between 0 and 1, it is {settings['weight']!r}")
+    if model == "BERT4Rec" and settings["transform"] != "mask_itemseq":
+        raise UserError("BERT4Rec reads masked histories; leave transform out, or set transform: mask_itemseq")
     if model not in FULL_RANKING_ONLY:
         return
     if settings.get("loss_type") != "CE":
@@ -123,22 +89,6 @@ def check_model_settings(model: str, settings: dict[str, Any]) -> None:
         )
 
 
-def check_name(setting: str, name: Any) -> None:
-    """Check a name that becomes part of a path and of a report.
-
-    Args:
-        setting: the setting that holds it, for the message.
-        name: the name of a dataset, or of a part of it.
-
-    Raises:
-        UserError: it would leave its folder, or cannot be the name of a file, or is not one line of text.
-    """
-    if not is_plain_name(str(name)):
-        raise UserError(
-            f"{setting} {str(name)!r} is not a short, plain name; it may not begin with . or hold /, \\, tabs or line ends"
-        )
-
-
 def has_value_metrics(metrics: Any) -> bool:
     """Return whether metrics, such as AUC, are computed from single scores and labels instead of a ranking."""
     return any(metric_types.get(str(name).lower()) == EvaluatorType.VALUE for name in as_list(metrics))
@@ -149,50 +99,9 @@ def as_list(value: Any) -> list:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _is_whole_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_switches(settings: dict[str, Any], defaults: dict[str, Any]) -> None:
-    for key, value in settings.items():
-        if isinstance(defaults.get(key), bool) and value is not None and not isinstance(value, bool):
-            raise UserError(f"{key} must be true or false, it is {value!r}")
-
-
-def _check_numbers(settings: dict[str, Any]) -> None:
-    for key, least in LEAST_WHOLE_NUMBER.items():
-        value = settings.get(key)
-        if value is not None and (not _is_whole_number(value) or value < least):
-            raise UserError(f"{key} must be a whole number of at least {least}, it is {value!r}")
-    if settings["seed"] > LARGEST_SEED:
-        raise UserError(f"seed must be at most {LARGEST_SEED}, it is {settings['seed']}")
-    for key, (least, below) in NUMBER_RANGES.items():
-        value = settings.get(key)
-        if value is None:
-            continue
-        if not isinstance(value, Real) or isinstance(value, bool) or not least <= value < below:
-            raise UserError(f"{key} must be a number of at least {least} and below {below}, it is {value!r}")
-
-
-def _check_choices_and_texts(settings: dict[str, Any]) -> None:
-    for key, choices in CHOICES.items():
-        value = settings.get(key)
-        if value is not None and value not in choices:
-            raise UserError(f"{key} is {value!r}; choose {', '.join(choices[:-1])} or {choices[-1]}")
-    for key in PATHS:
-        if not settings.get(key):
-            raise UserError(f"{key} is {settings.get(key)!r}; name a folder")
-    for key in TEXT_SETTINGS:
-        value = settings.get(key)
-        if value is not None and (not isinstance(value, str) or re.search("[\0\ud800-\udfff]", value)):
-            raise UserError(f"{key} must be text without NUL and in UTF-8, it is {value!r}")
-
-
 def _check_extras(settings: dict[str, Any]) -> None:
     if settings.get("log_wandb") and "wandb" not in sys.modules and importlib.util.find_spec("wandb") is None:
         raise UserError("log_wandb needs Weights & Biases: pip install wandb")
-    if str(settings.get("state")).lower() not in LOG_LEVELS:
-        raise UserError(f"state is {settings.get('state')!r}; choose {', '.join(LOG_LEVELS)}")
     if not settings["repeatable"]:
         raise UserError("repeatable must be true: a sequential model may recommend an item again")
     clip = settings.get("clip_grad_norm")
@@ -200,41 +109,12 @@ def _check_extras(settings: dict[str, Any]) -> None:
         raise UserError(f"clip_grad_norm is {clip!r}; write {{'max_norm': 5}}")
 
 
-def _check_intervals(settings: dict[str, Any]) -> None:
-    for key in ("user_inter_num_interval", "item_inter_num_interval"):
-        value = settings.get(key)
-        if value is not None and not all(_is_interval(part.strip()) for part in str(value).split(";")):
-            raise UserError(f'{key} is {value!r}; write an interval such as "[5,inf)", or several separated by ;')
-
-
-def _check_value_intervals(settings: dict[str, Any]) -> None:
-    intervals = settings.get("val_interval")
-    if intervals is None:
-        return
-    if not isinstance(intervals, dict):
-        raise UserError(f"val_interval is {intervals!r}; write {{'rating': '[3,inf)'}}")
-    for field, value in intervals.items():
-        # a token column has a list of values instead
-        if isinstance(value, str) and not all(_is_interval(part.strip()) for part in value.split(";")):
-            raise UserError(f'val_interval has {value!r} for {field}; write an interval such as "[3,inf)"')
-
-
-def _is_interval(text: str) -> bool:
-    if not INTERVAL.fullmatch(text):
-        return False
-    low, high = text[1:-1].split(",")
-    try:
-        return float(low) <= float(high)
-    except ValueError:
-        return False
-
-
 def _check_metrics(settings: dict[str, Any]) -> None:
     metrics, topk = as_list(settings["metrics"]), as_list(settings["topk"])
     unknown = [name for name in metrics if str(name).lower() not in metrics_dict]
     if unknown:
         raise UserError(f"metrics has {unknown[0]!r}; known: {', '.join(sorted(metrics_dict))}; write [NDCG, Hit]")
-    if not topk or any(not _is_whole_number(k) or k < 1 for k in topk):
+    if not topk or any(not is_whole_number(k) or k < 1 for k in topk):
         raise UserError(f"topk must be whole numbers of at least 1, it is {settings['topk']!r}")
     metric, at, k = str(settings["valid_metric"]).partition("@")
     if at and (not k.isdigit() or int(k) not in topk):
@@ -275,7 +155,7 @@ def _check_negatives(settings: dict[str, Any]) -> None:
     if negatives.get("dynamic") and not negatives.get("candidate_num"):
         raise UserError("train_neg_sample_args has dynamic: True; it needs a candidate_num of at least 1")
     sample_num = negatives.get("sample_num", 1)
-    if sample_num != "none" and (not _is_whole_number(sample_num) or sample_num < 1):
+    if sample_num != "none" and (not is_whole_number(sample_num) or sample_num < 1):
         raise UserError(f"train_neg_sample_args has sample_num {sample_num!r}; write a whole number of at least 1")
 
 

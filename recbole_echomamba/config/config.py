@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import copy
 import hashlib
 import json
@@ -14,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import recbole.config
 import torch
 from recbole.config import Config as RecBoleConfig
 from recbole.evaluator.register import smaller_metrics
@@ -23,24 +20,27 @@ from recbole.utils.argument_list import dataset_arguments, evaluation_arguments,
 
 from recbole_echomamba.config.checks import (
     FILTERS,
-    TRANSFORM_SETTINGS,
+    FOR_KNOWLEDGE_GRAPHS,
+    KNOWLEDGE_GRAPH_MODELS,
+    WITHOUT_EFFECT,
     check_model_settings,
-    check_name,
     check_settings,
     has_value_metrics,
 )
-from recbole_echomamba.config.model_names import find_reference, get_model, hash_source, is_registered, suggest
-from recbole_echomamba.config.yaml_text import MAX_LEVELS, MAX_VALUES, is_moderate, parse_yaml
-from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import read_text
-
-RECBOLE_PROPERTIES = Path(recbole.config.__file__).parent.parent / "properties"
-
-PROCESS_KEYS = {"nproc", "world_size", "ip", "port", "offset", "local_rank"}
-"""Settings of the processes of a run, set by :func:`.run` and not by a user."""
-
-UNLISTED_RECBOLE_KEYS = {"encoding", "reg_weight", "benchmark_filename", "discretization", "numerical_features"}
-"""Settings that RecBole's code reads but none of its files or lists mentions."""
+from recbole_echomamba.config.model_names import find_reference, get_model, hash_source, is_registered
+from recbole_echomamba.config.settings_files import (
+    PROCESS_KEYS,
+    RECBOLE_PROPERTIES,
+    UNLISTED_RECBOLE_KEYS,
+    complete_names,
+    parse_value,
+    properties_directory,
+    read_config_files,
+    read_settings_file,
+)
+from recbole_echomamba.config.values import TRANSFORM_SETTINGS, check_name
+from recbole_echomamba.config.yaml_text import MAX_LEVELS, MAX_VALUES, is_moderate
+from recbole_echomamba.system.errors import UserError, suggest
 
 NOT_IN_HASH = {
     *PROCESS_KEYS,
@@ -68,18 +68,6 @@ NOT_IN_HASH = {
 }
 """Settings that are left out of the hash of a configuration, because they do not change what is computed."""
 
-NAMED_VALUES = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "none": None,
-    "null": None,
-}
-"""Words that stand for a value in a setting given as text, in lower case."""
-
 
 ADDED_LATER = {
     "train_positions": "last",
@@ -92,17 +80,6 @@ ADDED_LATER = {
 """Settings that the first runs did not have, and the value that does what those runs did; it is left out of the hash."""
 
 
-def list_variants() -> list[str]:
-    """Return the names of the settings in ``properties/variant``."""
-    return sorted(file.stem for file in properties_directory().glob("variant/*.yaml"))
-
-
-def find_config_file(file: Path | str) -> Path:
-    """Return the path of a config file, which may also be the name of one in ``properties/variant``."""
-    variant = properties_directory() / "variant" / f"{file}.yaml"
-    return variant if not Path(file).exists() and str(file) in list_variants() else Path(file)
-
-
 def hashed_settings(settings: dict) -> dict:
     """Return the settings that decide the result of a run: without :data:`NOT_IN_HASH` and the values of :data:`ADDED_LATER`."""
     return {
@@ -110,35 +87,6 @@ def hashed_settings(settings: dict) -> dict:
         for key, value in settings.items()
         if key not in NOT_IN_HASH and not (key in ADDED_LATER and value == ADDED_LATER[key])
     }
-
-
-def properties_directory() -> Path:
-    """Return the folder of our YAML files: beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).parent.parent
-    for directory in (package / "properties", package.parent / "properties"):
-        if (directory / "overall.yaml").is_file():
-            return directory
-    raise MissingFileError(f"properties/overall.yaml is missing beside {package}; install the package again")
-
-
-def parse_value(text: str) -> Any:
-    """Convert a setting given as text, without evaluating it as code.
-
-    Returns:
-        The value of a Python literal, of a YAML list or mapping, or of a word in :data:`NAMED_VALUES`; otherwise, or if the
-        value is too large to be a setting, the text.
-    """
-    value: Any
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = NAMED_VALUES.get(text.strip().lower(), text)
-        if text.strip()[:1] in ("[", "{"):
-            # an interval such as [5,inf) is not YAML and stays text
-            with contextlib.suppress(ValueError):
-                value = parse_yaml(text)
-    value = list(value) if isinstance(value, tuple | set) else value
-    return value if is_moderate(value) else text
 
 
 class Config(RecBoleConfig):
@@ -223,42 +171,16 @@ class Config(RecBoleConfig):
         return {key: parse_value(value) if isinstance(value, str) else value for key, value in config_dict.items()}
 
     def _load_config_files(self, file_list: list[str] | None) -> dict[str, Any]:
-        merged = {}
-        for file in file_list or []:
-            path = find_config_file(file)
-            merged.update(self._read_settings(path, f"config file {file}", suggest(str(file), list_variants())))
-        return merged
-
-    def _read_settings(self, path: Path, name: str, hint: str = "") -> dict[str, Any]:
-        """Return the settings of a YAML file; ``name`` and ``hint`` are for messages."""
-        text = read_text(path, name, hint)
-        try:
-            content = parse_yaml(text, self.yaml_loader)
-        except ValueError as error:
-            raise UserError(f"{name} is not valid YAML: {error}") from None
-        if content is None:
-            return {}
-        if not isinstance(content, dict):
-            raise UserError(f"{name} must hold `key: value` lines")
-        if strange := [key for key in content if not isinstance(key, str)]:
-            raise UserError(f"{name} has {strange[0]!r} in the place of a setting's name; write `key: value` lines")
-        return content
+        return read_config_files(file_list or [], self.yaml_loader)
 
     def _get_model_and_dataset(
         self, model: str | type[SequentialRecommender] | None, dataset: str | None
     ) -> tuple[str, type[SequentialRecommender], str]:
-        if model is None:
-            model = self.external_config_dict.get("model")
-        if dataset is None:
-            dataset = self.external_config_dict.get("dataset")
-        if model is None:
-            raise UserError("no model is given; pass --model=NAME")
-        if dataset is None:
-            raise UserError("no dataset is given; pass --dataset=NAME")
-        check_name("dataset", dataset)
-        model_class = get_model(model)
+        named, dataset_name = complete_names(model, dataset, self.external_config_dict)
+        check_name("dataset", dataset_name)
+        model_class = get_model(named)
         self.model_reference = find_reference(model_class)
-        return model_class.__name__, model_class, str(dataset)
+        return model_class.__name__, model_class, str(dataset_name)
 
     def _load_internal_config_dict(self, model: str, model_class: type[SequentialRecommender], dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
@@ -284,7 +206,7 @@ class Config(RecBoleConfig):
 
     def _read_properties(self, file: Path) -> dict[str, Any]:
         """Return the settings of a file, none if it does not exist."""
-        return self._read_settings(file, str(file)) if file.is_file() else {}
+        return read_settings_file(file, str(file), loader=self.yaml_loader) if file.is_file() else {}
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         ignored = self._check_keys()
@@ -403,10 +325,18 @@ class Config(RecBoleConfig):
         bigger = final["valid_metric_bigger"]
         if bigger != self.internal_config_dict["valid_metric_bigger"] and bigger == (metric in smaller_metrics):
             warn("setting 'valid_metric_bigger' has no effect; it follows from valid_metric: %s", final["valid_metric"])
+        reasons = dict(WITHOUT_EFFECT)
+        if self.model not in KNOWLEDGE_GRAPH_MODELS:
+            reasons |= dict.fromkeys(FOR_KNOWLEDGE_GRAPHS, f"{self.model} reads no knowledge graph")
+        if is_registered(self.model_class):
+            reasons["transform"] = f"it adds a column to the batches that {self.model} does not read"
+        if not final["log_wandb"]:
+            reasons["wandb_project"] = "it is read with log_wandb: True only"
         if final["benchmark_filename"]:
-            for key in FILTERS:
-                if final.get(key) != self.internal_config_dict.get(key):
-                    warn("setting %r has no effect: with benchmark_filename the rows are used as they are", key)
+            reasons |= dict.fromkeys(FILTERS, "with benchmark_filename the rows are used as they are")
+        for key, reason in reasons.items():
+            if final.get(key) != self.internal_config_dict.get(key):
+                warn("setting %r has no effect: %s", key, reason)
 
     def _init_device(self) -> None:
         final = self.final_config_dict
@@ -417,6 +347,8 @@ class Config(RecBoleConfig):
         final["single_spec"] = "local_rank" not in final
         final.setdefault("local_rank", 0)
         final["device"] = torch.device("cuda" if cuda else "cpu")
+        if final["enable_scaler"] and not cuda:
+            logging.getLogger().warning("setting 'enable_scaler' has no effect: gradients are scaled on a GPU only")
         if not final["single_spec"]:
             self._join_process_group(cuda)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import operator
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -23,21 +21,12 @@ from recbole.model import sequential_recommender as recbole_models  # noqa: E402
 torch.autograd.set_detect_anomaly(anomaly_detection)
 from recbole.model.abstract_recommender import SequentialRecommender  # noqa: E402
 
+from recbole_echomamba.config.early_checks import check_model_name, list_models  # noqa: E402
 from recbole_echomamba.models import RECOMMENDERS  # noqa: E402
-from recbole_echomamba.system.errors import MissingFileError, UserError  # noqa: E402
-
-UNSUPPORTED = {
-    "S3Rec": "S3Rec needs RecBole's two-stage trainer (pretrain, then finetune), which is not supported here",
-}
-"""RecBole's sequential models that do not run through this package, and why."""
+from recbole_echomamba.system.errors import MissingFileError, UserError, suggest  # noqa: E402
 
 FULL_RANKING_ONLY = ("SASRecCPR", "GRU4RecCPR")
 """RecBole's models that score all items at once and refuse to score a single one."""
-
-
-def list_models() -> list[str]:
-    """Return the names of all models that run through this package, ours first."""
-    return [*RECOMMENDERS, *sorted(name for name in dir(recbole_models) if _is_supported(name))]
 
 
 def get_model(name: str | type[SequentialRecommender]) -> type[SequentialRecommender]:
@@ -57,12 +46,7 @@ def get_model(name: str | type[SequentialRecommender]) -> type[SequentialRecomme
         return _check_class(name, getattr(name, "__name__", repr(name)))
     if ":" in name:
         return _check_class(_import_class(name), name)
-    if name in UNSUPPORTED:
-        raise UserError(UNSUPPORTED[name])
-    if name not in list_models():
-        raise UserError(
-            f"there is no model {name!r}; {suggest(name, list_models())}; a custom model is named module:Class"
-        )
+    check_model_name(name)
     return RECOMMENDERS.get(name) or getattr(recbole_models, name)
 
 
@@ -102,22 +86,6 @@ def hash_source(model_class: type) -> str | None:
         return hashlib.sha256(Path(file or "").read_bytes()).hexdigest()
     except (TypeError, OSError):
         return None
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return a hint for a misspelt word: up to three names that are close to it, or the three nearest if none is close."""
-    by_lower = {name.lower(): name for name in known}
-    close = [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.6)]
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    nearest = [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0)]
-    return f"the nearest {'names are' if len(nearest) > 1 else 'name is'} {', '.join(nearest)}"
-
-
-def _is_supported(name: str) -> bool:
-    model = getattr(recbole_models, name)
-    is_model = isinstance(model, type) and issubclass(model, SequentialRecommender)
-    return is_model and model is not SequentialRecommender and name not in UNSUPPORTED
 
 
 def _check_class(found: object, name: str) -> type[SequentialRecommender]:

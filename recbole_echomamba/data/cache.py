@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -74,5 +74,5 @@ def load(data_file: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        warnings.warn(f"{entry} is damaged ({error}); the data are prepared again", stacklevel=2)
+        logging.getLogger().warning("%s is damaged (%s); the data are prepared again", entry, error)
         return None

@@ -10,11 +10,12 @@ import recbole.data.dataset
 import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.utils import create_samplers
+from recbole.utils import FeatureType
 
-from dataset_prep.origins import MOVIELENS, ORIGINS
 from dataset_prep.record import read_digests
-from recbole_echomamba.config.checks import as_list, check_name
-from recbole_echomamba.config.model_names import suggest
+from recbole_echomamba.config.checks import as_list
+from recbole_echomamba.config.early_checks import explain_missing_dataset
+from recbole_echomamba.config.values import check_name
 from recbole_echomamba.data.atomic_file import read_header
 from recbole_echomamba.data.bad_rows import find_bad_row
 from recbole_echomamba.data.dataloader import FullSortLoader, NegSampleLoader, TrainLoader
@@ -32,6 +33,7 @@ COLUMN_SETTINGS = (
     "normalize_field",
     "threshold",
     "discretization",
+    "numerical_features",
     "alias_of_user_id",
     "alias_of_item_id",
     "preload_weight",
@@ -194,11 +196,22 @@ def _check_model_needs(config, dataset) -> None:
                 f"{config['model']} reads the item column {missing[0]!r}, which is not loaded: set selected_features to columns "
                 f"of {_atomic_file(config, 'item')}, and load_col to load them, such as item: {wanted}"
             )
+        plain = [name for name in as_list(config["selected_features"]) if _is_unembedded_float(dataset, name)]
+        if plain:
+            raise UserError(
+                f"{config['model']} embeds the item column {plain[0]!r}, which holds numbers; add it to "
+                "numerical_features or take it out of selected_features"
+            )
     time_list = config["TIME_FIELD"] + config["LIST_SUFFIX"]
     if config["benchmark_filename"] and config["time_gaps"] and time_list not in dataset.inter_feat:
         raise UserError(
             f"time_gaps needs a column {time_list}:float_seq in every split file; add it or set time_gaps: False"
         )
+
+
+def _is_unembedded_float(dataset, name: str) -> bool:
+    is_float = dataset.field2type[name] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
+    return is_float and name not in as_list(dataset.config["numerical_features"])
 
 
 def _join_parts(dataset, parts):
@@ -243,7 +256,7 @@ def _check_inter_file(config) -> None:
         return
     file = _atomic_file(config, "inter")
     if not file.is_file():
-        raise MissingFileError(_explain_missing(config, file))
+        raise MissingFileError(explain_missing_dataset(config["dataset"], file))
     columns = _read_inter_header(config)
     for key, kind in (("USER_ID_FIELD", "token"), ("ITEM_ID_FIELD", "token"), ("TIME_FIELD", "float")):
         name = config[key]
@@ -300,11 +313,27 @@ def _check_loaded_columns(config) -> None:
                 f"{file}, line 1: there is no column {missing[0]!r}, which load_col names (it has {', '.join(columns)})"
             )
     for suffix in as_list(config["additional_feat_suffix"] or []):
-        if not _atomic_file(config, suffix).is_file():
-            raise MissingFileError(
-                f"additional_feat_suffix names {suffix!r}, but {_atomic_file(config, suffix)} does not exist"
-            )
+        _check_additional_file(config, suffix)
     _check_named_columns(config)
+
+
+def _check_additional_file(config, suffix: str) -> None:
+    """Check that the file exists and that its ids have numbers, which RecBole gives only to those with an alias."""
+    file = _atomic_file(config, suffix)
+    if not file.is_file():
+        raise MissingFileError(f"additional_feat_suffix names {suffix!r}, but {file} does not exist")
+    numbered = {
+        name for of in ("user", "item", "entity", "relation") for name in as_list(config[f"alias_of_{of}_id"] or [])
+    }
+    kinds = read_header(file, config["field_separator"], config["encoding"])
+    wanted = "*" if config["load_col"] is None else config["load_col"].get(suffix) or []
+    loaded = [name for name in kinds if wanted == "*" or name in as_list(wanted)]
+    unnumbered = [name for name in loaded if kinds[name].startswith("token") and name not in numbered]
+    if unnumbered:
+        raise UserError(
+            f"{file}, line 1: the ids in {unnumbered[0]} stand for nothing; say what they are, such as "
+            f"alias_of_item_id: [{unnumbered[0]}]"
+        )
 
 
 def _check_named_columns(config) -> None:
@@ -349,16 +378,3 @@ def _explain_unreadable(config, error: Exception) -> Exception:
         if problem := find_bad_row(file, *separators, config["encoding"]):
             return UserError(problem)
     return error
-
-
-def _explain_missing(config, file: Path) -> str:
-    """Say that a dataset is missing, and how to get it."""
-    name, folder = config["dataset"], file.parent.parent
-    missing = f"dataset {name!r} is missing: {file} does not exist"
-    if name in MOVIELENS:
-        return f"{missing}; this gets it: python -m dataset_prep {name} --download --out {folder}"
-    if name in ORIGINS:
-        raw, page = ORIGINS[name]
-        return f"{missing}; get {raw} from {page}, then: python -m dataset_prep {name} --raw {raw} --out {folder}"
-    hint = suggest(name, ["ml-100k", *ORIGINS])
-    return f"{missing}; put a RecBole atomic file there or point --data_path at the folder that holds {name}/ ({hint})"

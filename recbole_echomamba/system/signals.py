@@ -45,6 +45,23 @@ def deferred_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Within the block, let SIGTERM raise :class:`KeyboardInterrupt` as Ctrl-C does.
+
+    Nothing changes outside the main thread, and in a process that was started to ignore the signal.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def end_with_parent() -> None:
     """End this process, started by :mod:`multiprocessing`, as soon as its parent ends, even after ``kill -9``.
 

@@ -7,6 +7,8 @@ they report, so both are computed in one pass; see docs/protocols.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from recbole.evaluator import Collector
@@ -41,8 +43,13 @@ class RankCollector(Collector):
         """The number of targets of the last evaluation whose score another item shares."""
         return sum(int(batch.sum()) for batch in self._columns["tied"])
 
-    def start(self) -> None:
-        """Discard the ranks of the last evaluation."""
+    def start(self, after_batch: Callable[[], object] | None = None) -> None:
+        """Discard the ranks of the last evaluation.
+
+        Args:
+            after_batch: called after each batch of this evaluation.
+        """
+        self._after_batch = after_batch
         columns = ("user", "item", "rank", "rank_unseen", "history", "tied")
         self._columns: dict[str, list[torch.Tensor]] = {name: [] for name in columns}
 
@@ -65,6 +72,8 @@ class RankCollector(Collector):
         checked = scores_tensor if sampled else scores_tensor[:, 1:]
         check_scores(checked, self.config["model"], self.model, allow_minus_infinity=sampled and not per_row)
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+        if self._after_batch is not None:
+            self._after_batch()
         if sampled:
             # The candidates are sampled: a rank among them is not a rank among all items
             return

@@ -19,14 +19,15 @@ from filelock import FileLock, Timeout
 from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_echomamba.config.config import Config, hashed_settings
+from recbole_echomamba.config.early_checks import RUN_CONFIG, check_run_directory
 from recbole_echomamba.config.model_names import class_name, get_model
 from recbole_echomamba.config.yaml_text import parse_yaml
-from recbole_echomamba.system.errors import MissingFileError, UserError
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import read_json, remove_leftovers
 from recbole_echomamba.system.manifest import check_recorded, record_existing, recorded_digest, write_recorded_text
 from recbole_echomamba.training.checkpoint import load_state
 
-CONFIG_FILE = "config.yaml"
+CONFIG_FILE = RUN_CONFIG
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "training_state.pt"
 RESULT_FILE = "result.json"
@@ -111,8 +112,7 @@ def read_settings(directory: Path | str) -> dict:
         UserError: the file is damaged.
     """
     file = Path(directory) / CONFIG_FILE
-    if not file.is_file():
-        raise MissingFileError(f"{directory} is not a run directory: it holds no {CONFIG_FILE}")
+    check_run_directory(directory)
     check_recorded(file)
     try:
         settings = parse_yaml(file.read_text(encoding="utf-8"))

@@ -18,8 +18,10 @@ from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
 from recbole_echomamba.system.ranks import is_distributed, is_main_process
 from recbole_echomamba.system.signals import Interrupted, deferred_signals
+from recbole_echomamba.system.terminal import progress_bar
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.evaluation import RankCollector
+from recbole_echomamba.training.progress import EpochLines
 from recbole_echomamba.training.run_directory import (
     STATE_FILE,
     WEIGHTS_FILE,
@@ -125,9 +127,9 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         Args:
             train_data: the loader of the training part.
             valid_data: the loader of the validation part; ``None`` to train all epochs without validation.
-            verbose: whether to log losses and scores.
+            verbose: whether to log and show losses and scores.
             saved: whether to save weights and state in a run directory.
-            show_progress: whether to show progress bars.
+            show_progress: whether to show a progress bar of each epoch, on a terminal.
             callback_fn: called after each validation with the epoch and the score.
 
         Returns:
@@ -151,10 +153,11 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         if self.finished:
             return self.best_valid_score, self.best_valid_result
         self._saved = saved
+        self._epoch_lines = EpochLines(self, len(train_data), shown=verbose and is_main_process(self.config))
         with deferred_signals() as self._signal_received:
             best = super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
             received_after_last_batch = self._signal_received()
-        self._save_state()
+        self._complete_epoch()
         if received_after_last_batch:
             raise Interrupted(self._interruption_message())
         return best
@@ -203,7 +206,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
             eval_data: the loader of the validation or test part.
             load_best_model: whether to load the weights of the best epoch first.
             model_file: the weights to load instead of those in the run directory.
-            show_progress: whether to show a progress bar.
+            show_progress: whether to show a progress bar, on a terminal.
 
         Returns:
             The metrics by name.
@@ -213,9 +216,10 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         """
         if load_best_model:
             self._load_weights(model_file)
-        self.eval_collector.start()
         started = time.perf_counter()
-        result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+        with progress_bar(len(eval_data), "evaluation", show_progress) as bar:
+            self.eval_collector.start(after_batch=bar.update)
+            result = super().evaluate(eval_data, load_best_model=False)
         self.users_per_second = eval_data.sample_size / (time.perf_counter() - started)
         self.result_unseen = self.eval_collector.result_unseen()
         if self.eval_collector.tied:
@@ -234,21 +238,24 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         loss_func = loss_func or self.model.calculate_loss
         # RecBole updates the best score after validation, so only now is the state of the last epoch complete
-        self._save_state()
-
-        def loss_unless_interrupted(interaction):
-            if self._signal_received():
-                raise Interrupted(self._interruption_message())
-            return loss_func(interaction)
-
+        self._complete_epoch()
+        self._epoch_lines.start_epoch()
         started = time.perf_counter()
-        try:
-            loss = super()._train_epoch(train_data, epoch_idx, loss_unless_interrupted, show_progress)
-        except RuntimeError:
-            # Another process stopped one batch earlier, and this one waited for its gradients in vain
-            if self._signal_received():
-                raise Interrupted(self._interruption_message()) from None
-            raise
+        with progress_bar(len(train_data), f"epoch {epoch_idx + 1}", show_progress) as bar:
+
+            def loss_unless_interrupted(interaction):
+                if self._signal_received():
+                    raise Interrupted(self._interruption_message())
+                bar.update()
+                return loss_func(interaction)
+
+            try:
+                loss = super()._train_epoch(train_data, epoch_idx, loss_unless_interrupted)
+            except RuntimeError:
+                # Another process stopped one batch earlier, and this one waited for its gradients in vain
+                if self._signal_received():
+                    raise Interrupted(self._interruption_message()) from None
+                raise
         total = float(sum(loss) if isinstance(loss, tuple) else loss)
         self.history.append({"epoch": epoch_idx, "train_loss": total, "seconds": time.perf_counter() - started})
         return loss
@@ -274,6 +281,10 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         checkpoint.save_weights(self.model, Path(self.saved_model_file))
         if verbose:
             self.logger.info(f"Saved the best weights so far: {self.saved_model_file}")
+
+    def _complete_epoch(self):
+        self._epoch_lines.complete_epoch()
+        self._save_state()
 
     def _save_state(self):
         if not is_main_process(self.config) or not self._saved:

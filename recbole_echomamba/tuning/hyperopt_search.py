@@ -14,6 +14,7 @@ import torch
 from recbole.trainer.hyper_tuning import HyperTuning
 
 from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.terminal import PROGRESS, format_duration
 from recbole_echomamba.tuning.search_space import Range, convert_to_plain
 
 TRAINING_ERRORS = (ValueError, ArithmeticError, AssertionError, torch.OutOfMemoryError)
@@ -66,7 +67,7 @@ class Search(HyperTuning):
         if self._get_trial(params)["best_valid_score"] is None:
             # not infinity, with which Hyperopt's early stopping cannot calculate
             return {"loss": sys.float_info.max, "status": "fail"}
-        # RecBole prints every trial, which would break the progress bar.
+        # RecBole prints every trial in its own way.
         with contextlib.redirect_stdout(None):
             return super().trial(params)
 
@@ -90,6 +91,7 @@ class Search(HyperTuning):
                 max_evals=self.max_evals,
                 early_stop_fn=self.early_stop_fn,
                 rstate=np.random.RandomState(self.seed),
+                show_progressbar=False,
             )
 
     def _get_trial(self, params: dict, config_files=None) -> dict:
@@ -105,7 +107,17 @@ class Search(HyperTuning):
             append_line(self.file, trial)
             self.trials.append(trial)
             self._trials_by_key[key] = trial
+            PROGRESS.info("trial %d: %s", len(self.trials), describe_trial(trial))
         return self._trials_by_key[key]
+
+
+def describe_trial(trial: dict) -> str:
+    """Return the settings of a trial, and its score or why it has none."""
+    settings = ", ".join(f"{name} {value}" for name, value in trial["params"].items())
+    if trial["best_valid_score"] is None:
+        return f"{settings}: failed, {trial['error']}"
+    duration = format_duration(trial["seconds"])
+    return f"{settings}: best validation {trial['best_valid_score']:.4f} in {trial['epochs']} epochs, {duration}"
 
 
 def append_line(file: Path, entry: dict) -> None:

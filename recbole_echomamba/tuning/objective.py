@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 
 from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.utils import init_logger
 
 from recbole_echomamba.config.config import Config
 from recbole_echomamba.experiment import build
 from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.terminal import run_log
+from recbole_echomamba.training.progress import open_log
 from recbole_echomamba.training.trainer import Trainer
 
 TRIAL_DEFAULTS = {"show_progress": False, "state": "WARNING"}
@@ -48,23 +49,24 @@ class Objective:
             UserError: the settings cannot be used, or the trial was never validated.
         """
         start = time.perf_counter()
-        config = Config(self.model, self.dataset, self.config_files, {**TRIAL_DEFAULTS, **self.settings, **params})
-        init_logger(config)
-        built = build(config)
-        trainer = Trainer(config, built.model)
+        with run_log() as log:
+            config = Config(self.model, self.dataset, self.config_files, {**TRIAL_DEFAULTS, **self.settings, **params})
+            open_log(log, config)
+            built = build(config)
+            trainer = Trainer(config, built.model)
 
-        def report_epoch(epoch, score):
-            if after_epoch is not None:
-                after_epoch(summarize_training(trainer, start))
+            def report_epoch(epoch, score):
+                if after_epoch is not None:
+                    after_epoch(summarize_training(trainer, start))
 
-        trainer.fit(
-            built.train,
-            built.valid,
-            verbose=False,
-            saved=False,
-            show_progress=config["show_progress"],
-            callback_fn=report_epoch,
-        )
+            trainer.fit(
+                built.train,
+                built.valid,
+                verbose=False,
+                saved=False,
+                show_progress=config["show_progress"],
+                callback_fn=report_epoch,
+            )
         result = summarize_training(trainer, start)
         return {**result, "model": config.model, "valid_score_bigger": config["valid_metric_bigger"]}
 

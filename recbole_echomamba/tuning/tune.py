@@ -11,7 +11,8 @@ import yaml
 from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_echomamba import report
-from recbole_echomamba.config.config import NOT_IN_HASH, PROCESS_KEYS, Config, find_config_file, properties_directory
+from recbole_echomamba.config.config import NOT_IN_HASH, Config
+from recbole_echomamba.config.settings_files import PROCESS_KEYS, find_config_file, properties_directory
 from recbole_echomamba.data.preparation import atomic_files, create_dataset
 from recbole_echomamba.experiment import run
 from recbole_echomamba.system.errors import UserError

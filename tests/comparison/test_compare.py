@@ -65,15 +65,35 @@ def test_a_run_with_other_settings_or_other_data_is_not_reused(data_path, out, s
     new_variant = [("SASRec (short), seed 1", "new")]
     new_rows = [("SASRec, seed 1", "new"), *new_variant]
 
+    # without this the reports would be kept, see below
+    (out / "rows.json").unlink()
     assert main(command) == 0
     assert started == new_variant  # the run of SASRec itself is there already
     started.clear()
+    (out / "rows.json").unlink()
     assert main([*command, "--learning_rate=0.01"]) == 0
     assert started == new_rows
     started.clear()
+    (out / "rows.json").unlink()
     other_data = [word.replace(f"--data_path={data_path}", f"--data_path={changed}") for word in command]
     assert main(other_data) == 0
     assert started == new_rows
+
+
+def test_the_report_of_another_comparison_is_kept_and_one_may_grow(data_path, out, started, capsys):
+    before = (out / "report.md").read_text()
+    command = make_command(data_path, out)
+    assert main([*command, "--learning_rate=0.01"]) == 1
+    assert f"{out} holds a report on Mamba4Rec, SASRec, Mamba4Rec (wide) with other settings" in capsys.readouterr().err
+    assert main(replace_flags(command, "--models=Mamba4Rec")) == 1
+    assert "or compare SASRec too" in capsys.readouterr().err
+    assert started == []
+    assert (out / "report.md").read_text() == before
+    assert main(replace_flags(command, "--models=Mamba4Rec,SASRec,GRU4Rec", "--seeds=1")) == 0
+    assert started == [("GRU4Rec, seed 1", "new")]
+    (out / "rows.json").write_text("{")
+    assert main(command) == 1
+    assert "rows.json is damaged; remove it" in capsys.readouterr().err
 
 
 def test_a_report_on_finished_runs_trains_nothing_and_names_what_is_missing(data_path, out, started, capsys):

@@ -46,8 +46,11 @@ def test_a_killed_process_is_named():
     killer.join()
 
 
-@pytest.mark.parametrize("group", [True, False])
-def test_ctrl_c_ends_the_run_in_its_process_too(data_path, tmp_path, group):
+@pytest.mark.parametrize(
+    ("group", "number"),
+    [(True, signal.SIGINT), (False, signal.SIGINT), (True, signal.SIGTERM), (False, signal.SIGTERM)],
+)
+def test_a_signal_ends_the_run_in_its_process_too_and_says_how_to_go_on(data_path, tmp_path, group, number):
     settings = {**SMALL, "epochs": 10_000, "stopping_step": 10_000, "data_path": data_path}
     command = [sys.executable, "-m", "recbole_echomamba", "compare", "--models=Mamba4Rec", "--dataset=cycle"]
     command += [f"--out={tmp_path / 'out'}", *(f"--{key}={value}" for key, value in settings.items())]
@@ -59,7 +62,7 @@ def test_ctrl_c_ends_the_run_in_its_process_too(data_path, tmp_path, group):
         time.sleep(0.1)
     # A terminal signals the whole group, kill -INT only the process.
     send_signal = os.killpg if group else os.kill
-    send_signal(process.pid, signal.SIGINT)
+    send_signal(process.pid, number)
     # The pipes close only when the run, too, has ended.
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130

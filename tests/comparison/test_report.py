@@ -77,7 +77,7 @@ def test_the_page_needs_no_other_file(finished):
 
 def test_the_folder_holds_the_report_its_tables_and_its_plots(finished):
     pictures = {"learning_curves.png", "accuracy_and_speed.png", "history.png", "popularity.png"}
-    report = {"report.html", "report.md", "report.tex", "runs.csv", "summary.csv", "runs"}
+    report = {"report.html", "report.md", "report.tex", "runs.csv", "summary.csv", "rows.json", "runs"}
     assert {file.name for file in finished.iterdir()} == report | pictures
     linked = re.findall(r"\]\((.*?)\)", (finished / "report.md").read_text())
     assert set(linked) == pictures
@@ -97,3 +97,10 @@ def test_every_run_is_in_the_csv(finished):
     assert list(zip(table["label"], table["seed"], strict=True)) == [(label, seed) for label in ROWS for seed in (1, 2)]
     assert table["data_hash"].nunique() == 1
     assert table.groupby("label")["config_hash"].nunique().tolist() == [1, 1, 1]
+
+
+def test_reports_count_epochs_from_one(finished):
+    kept = sorted(result["best_epoch"] for result in read_results(finished))
+    shown = pd.read_csv(finished / "runs.csv")
+    assert sorted(shown["best_epoch"]) == [epoch + 1 for epoch in kept]
+    assert shown["best_epoch"].between(1, shown["epochs"]).all()

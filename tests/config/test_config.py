@@ -7,7 +7,7 @@ import yaml
 
 from recbole_echomamba import Config, Mamba4Rec
 from recbole_echomamba.config import config
-from recbole_echomamba.config.config import RECBOLE_PROPERTIES, parse_value, properties_directory
+from recbole_echomamba.config.settings_files import RECBOLE_PROPERTIES, parse_value, properties_directory
 from recbole_echomamba.system.errors import UserError
 
 
@@ -292,7 +292,7 @@ def test_yaml_that_is_no_settings_is_refused_in_one_line_that_names_the_file(
     if place == "config file":
         file = tmp_path / "mine.yaml"
     else:
-        shutil.copytree(config.properties_directory(), tmp_path / "properties")
+        shutil.copytree(properties_directory(), tmp_path / "properties")
         monkeypatch.setattr(config, "properties_directory", lambda: tmp_path / "properties")
         file = tmp_path / "properties" / "dataset" / "cycle.yaml"
     file.write_text(text)

@@ -109,7 +109,7 @@ def test_ctrl_c_ends_all_processes_and_says_how_to_resume(settings, tmp_path):
     file = tmp_path / "log.txt"
     with file.open("w") as log:
         process = subprocess.Popen(command, stderr=log, start_new_session=True)
-    while "epoch 1 training" not in file.read_text():
+    while " 2/10000  loss" not in file.read_text():
         assert process.poll() is None, file.read_text()
         time.sleep(0.1)
     # what a terminal does: every process of the group receives it

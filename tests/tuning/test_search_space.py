@@ -87,7 +87,7 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path, content):
 
 def test_our_models_have_a_search_space_around_their_defaults():
     from recbole_echomamba import Config
-    from recbole_echomamba.config.config import properties_directory
+    from recbole_echomamba.config.settings_files import properties_directory
 
     for model in ("EchoMamba4Rec", "Mamba4Rec"):
         for name, each in read_space(properties_directory() / "hyper" / f"{model}.hyper").items():

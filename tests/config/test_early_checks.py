@@ -1,0 +1,88 @@
+"""Wrong arguments are refused before torch is imported, with the words of the later checks, and right ones pass."""
+
+import subprocess
+import sys
+
+import pytest
+from recbole.model import sequential_recommender
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import argument_list
+
+from recbole_echomamba import Config, create_dataset
+from recbole_echomamba.config.early_checks import check_arguments, list_models, list_recbole_settings
+from recbole_echomamba.models import RECOMMENDERS
+from recbole_echomamba.system.errors import UserError
+
+REFUSED = {
+    "unknown model": (["EchoMamba"], "cycle", [], {}),
+    "two-stage model": (["S3Rec"], "cycle", [], {}),
+    "no model": ([None], "cycle", [], {}),
+    "no dataset": (["SASRec"], None, [], {}),
+    "missing config file": (["SASRec"], "cycle", ["gone.yaml"], {}),
+    "dataset elsewhere": (["SASRec"], "../cycle", [], {}),
+    "missing dataset": (["SASRec"], "ml-1m", [], {}),
+    "unknown setting": (["SASRec"], "cycle", [], {"drop_out": "1"}),
+    "negative rate": (["SASRec"], "cycle", [], {"learning_rate": "-1"}),
+    "no switch": (["SASRec"], "cycle", [], {"use_gpu": "maybe"}),
+    "large seed": (["SASRec"], "cycle", [], {"seed": str(2**40)}),
+    "no choice": (["SASRec"], "cycle", [], {"train_on": "some"}),
+    "no interval": (["SASRec"], "cycle", [], {"user_inter_num_interval": "5 to 7"}),
+    "no log level": (["SASRec"], "cycle", [], {"state": "loud"}),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_early_would_be_refused_later_with_the_same_words(case):
+    models, dataset, files, settings = REFUSED[case]
+    with pytest.raises(UserError) as early:
+        check_arguments(models, dataset, files, settings)
+    with pytest.raises(UserError) as late:
+        create_dataset(Config(models[0], dataset, files, settings))
+    assert (type(early.value), str(early.value)) == (type(late.value), str(late.value))
+
+
+def test_the_models_are_those_that_recbole_has():
+    found = vars(sequential_recommender).items()
+    recboles = {name for name, value in found if isinstance(value, type) and issubclass(value, SequentialRecommender)}
+    assert set(list_models()) == {*RECOMMENDERS, *recboles} - {"S3Rec", "SequentialRecommender"}
+    assert list_models()[: len(RECOMMENDERS)] == tuple(RECOMMENDERS)
+
+
+def test_the_listed_settings_are_those_that_recbole_lists():
+    lists = (value for name, value in vars(argument_list).items() if name.endswith("_arguments"))
+    assert list_recbole_settings() == {key for keys in lists for key in keys}
+
+
+@pytest.mark.parametrize("dataset", ["cycle", "ml-100k"])
+def test_no_setting_that_a_model_has_is_refused_early(dataset, data_path):
+    for model in list_models():
+        settings = {key: str(value) for key, value in Config(model, dataset).settings.items() if key != "data_path"}
+        check_arguments([model], dataset, [], {**settings, "data_path": str(data_path)})
+
+
+def test_what_only_the_later_checks_can_judge_passes(data_path):
+    given = {"data_path": str(data_path), "n_heads": "2", "mask_ratio": "0.2"}
+    check_arguments(["Mamba4Rec"], "cycle", [], given)
+    check_arguments(["my_module:Model", "SASRec"], "cycle", [], {**given, "my_gate": "1"})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--model=EchoMamba", "--dataset=ml-100k"],
+        ["run", "--model=SASRec", "--dataset=ml-100k", "--drop_out=1"],
+        ["run", "--resume=gone"],
+        ["run", "--model=SASRec", "--dataset=ml-100k", "--result_file=gone/r.json"],
+        ["compare", "--models=SASRec,EchoMamba", "--dataset=ml-100k"],
+        ["tune", "--model=SASRec", "--dataset=ml-100k", "--params_file=gone.hyper"],
+        ["recommend", "--run=gone", "--all", "--out=top.csv"],
+        ["inspect", "gone"],
+    ],
+)
+def test_a_refusal_waits_for_neither_torch_nor_recbole(arguments):
+    code = (
+        "import sys; from recbole_echomamba.cli import main; "
+        f"assert main({arguments!r}) == 1; "
+        "print([name for name in ('torch', 'recbole', 'pandas') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, stderr=subprocess.PIPE) == "[]\n"
