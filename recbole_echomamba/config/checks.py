@@ -216,6 +216,8 @@ def _is_split(kind: Any, value: Any) -> bool:
 
 def _check_columns(settings: dict[str, Any]) -> None:
     load_col = settings["load_col"]
+    if load_col is not None and not isinstance(load_col, dict):
+        raise UserError(f"load_col is {load_col!r}; write {{'inter': [user_id, item_id, timestamp]}}")
     keys = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")
     for setting, needed in (("unload_col", keys), ("unused_col", keys[:2]), ("threshold", keys)):
         value = settings.get(setting)
@@ -234,7 +236,7 @@ def _check_columns(settings: dict[str, Any]) -> None:
         )
     if load_col is None or settings["benchmark_filename"]:
         return
-    if not isinstance(load_col, dict) or "inter" not in load_col:
+    if "inter" not in load_col:
         raise UserError(f"load_col is {load_col!r}; write {{'inter': [user_id, item_id, timestamp]}}")
     columns = load_col["inter"]
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"):
