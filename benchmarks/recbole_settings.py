@@ -157,7 +157,7 @@ def _collecting_warnings(messages: list[str]) -> Iterator[None]:
 
     def collect(*arguments, **keywords):
         record = make_record(*arguments, **keywords)
-        if record.levelno >= logging.WARNING:
+        if (record.levelno or 0) >= logging.WARNING:
             messages.append(record.getMessage())
         return record
 

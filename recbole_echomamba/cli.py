@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
 def format_error(error: Exception) -> str:
     """Return what to print for an error: one line for what a user can mend, a note on the bug for any other."""
     if isinstance(error, UserError):
-        return f"error: {' '.join(str(error).splitlines())}"
+        return f"error: {error}"
     if isinstance(error, OSError) and error.filename and error.errno in PATH_ERRORS:
         return f"error: {str(error.filename)!r} cannot be used: {error.strerror}"
     return (

@@ -163,12 +163,6 @@ def test_an_error_that_the_user_can_mend_is_one_line(fail, capsys, kind):
     assert capsys.readouterr().err == "error: there is no file a.txt\n"
 
 
-def test_an_error_of_several_lines_becomes_one(fail, capsys):
-    fail(UserError("a.yaml is not YAML:\nline 1\r\n\u2028line 2"))
-    assert main(TRAIN) == 1
-    assert capsys.readouterr().err == "error: a.yaml is not YAML: line 1 line 2\n"
-
-
 @pytest.mark.parametrize("option", ["--data_path=", "--resume=", "--config_files=", "--result_file="])
 def test_a_path_that_the_system_refuses_is_one_line_that_names_it(capsys, option, data_path, tmp_path):
     path = tmp_path / ("x" * 300)

@@ -200,7 +200,6 @@ def _attack_inter(tally: Tally, budget: Budget, *, scene: Scene, scratch: Path, 
         columns = content.decode("utf-8").split("\n")[0].rstrip("\r").split("\t")
         at_user, at_item = columns.index("user_id:token"), columns.index("item_id:token")
         rows = [[*row, "", ""] for row in lines]
-        # spaces around an id belong to it, the return at the end of a line does not
         written = sorted((row[at_user].rstrip("\r"), row[at_item].rstrip("\r")) for row in rows)
         read = sorted(zip(users, items, strict=True))
         if read != written and not words:

@@ -216,7 +216,8 @@ def _is_split(kind: Any, value: Any) -> bool:
 
 def _check_columns(settings: dict[str, Any]) -> None:
     load_col = settings["load_col"]
-    if load_col is not None and not isinstance(load_col, dict):
+    split_files = settings["benchmark_filename"]
+    if load_col is not None and (not isinstance(load_col, dict) or ("inter" not in load_col and not split_files)):
         raise UserError(f"load_col is {load_col!r}; write {{'inter': [user_id, item_id, timestamp]}}")
     keys = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")
     for setting, needed in (("unload_col", keys), ("unused_col", keys[:2]), ("threshold", keys)):
@@ -234,10 +235,8 @@ def _check_columns(settings: dict[str, Any]) -> None:
         raise UserError(
             f"load_col and unload_col both name {sorted(both)[0]}; set load_col: None, or leave unload_col out"
         )
-    if load_col is None or settings["benchmark_filename"]:
+    if load_col is None or split_files:
         return
-    if "inter" not in load_col:
-        raise UserError(f"load_col is {load_col!r}; write {{'inter': [user_id, item_id, timestamp]}}")
     columns = load_col["inter"]
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"):
         if columns != "*" and settings[key] not in as_list(columns):

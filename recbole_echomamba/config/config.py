@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import logging
@@ -87,6 +88,13 @@ def hashed_settings(settings: dict) -> dict:
         for key, value in settings.items()
         if key not in NOT_IN_HASH and not (key in ADDED_LATER and value == ADDED_LATER[key])
     }
+
+
+@functools.cache
+def _settings_of_all_models() -> frozenset[str]:
+    """Return the names of the settings of all models, RecBole's and ours."""
+    files = [file for folder in (RECBOLE_PROPERTIES, properties_directory()) for file in folder.glob("model/*.yaml")]
+    return frozenset(key for file in files for key in read_settings_file(file, str(file)))
 
 
 class Config(RecBoleConfig):
@@ -231,7 +239,7 @@ class Config(RecBoleConfig):
         """
         if not is_registered(self.model_class):
             return set()
-        known, of_other_models = self._known_settings(), self._settings_of_all_models()
+        known, of_other_models = self._known_settings(), _settings_of_all_models()
         ignored = set()
         for key in self.external_config_dict:
             if key in known:
@@ -247,7 +255,7 @@ class Config(RecBoleConfig):
         if not is_registered(self.model_class):
             return []
         of_transforms = {key for own in TRANSFORM_SETTINGS.values() for key in own}
-        known = self._known_settings() | self._settings_of_all_models() | of_transforms
+        known = self._known_settings() | _settings_of_all_models() | of_transforms
         return [key for key in keys if key not in known]
 
     def _known_settings(self) -> set[str]:
@@ -263,12 +271,6 @@ class Config(RecBoleConfig):
             "model",
             "dataset",
             "config_files",
-        }
-
-    def _settings_of_all_models(self) -> set[str]:
-        folders = (RECBOLE_PROPERTIES, properties_directory())
-        return {
-            key for folder in folders for file in folder.glob("model/*.yaml") for key in self._read_properties(file)
         }
 
     def _refuse_unknown(self, key: str, known: set[str]) -> None:

@@ -9,8 +9,9 @@ This reads the token and float columns of ``.inter`` files. RecBole itself reads
 
 from __future__ import annotations
 
+import contextlib
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -124,12 +125,37 @@ def _read_table(
     )
 
 
+def check_no_nul(file: Path, encoding: str | None) -> None:
+    """Check that a file holds no NUL byte, which damaged files do: parsers end a text there, so that ids change or merge.
+
+    Raises:
+        UserError: it does; the message names the line.
+    """
+    if encoding and encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")):
+        return
+    with _mapped(file) as content:
+        place = content.find(b"\0")
+        if place >= 0:
+            line = content[:place].count(b"\n") + 1
+            raise UserError(
+                f"{file}, line {line}: there is a NUL byte, the file is damaged or not text; write it again"
+            )
+
+
 def _has_quotes(file: Path) -> bool:
     """Check whether a file has quoted fields: they may hold line ends, and the file cannot be split between threads."""
-    if not file.stat().st_size:
-        return False
-    with open(file, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with _mapped(file) as content:
         return content.find(b'"') >= 0
+
+
+@contextlib.contextmanager
+def _mapped(file: Path) -> Iterator[mmap.mmap | bytes]:
+    """Map a file into memory for reading; an empty file cannot be mapped."""
+    if not file.stat().st_size:
+        yield b""
+        return
+    with open(file, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        yield content
 
 
 def _to_pandas(column: pyarrow.ChunkedArray) -> pd.Categorical | np.ndarray:

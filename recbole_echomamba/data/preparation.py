@@ -16,7 +16,7 @@ from dataset_prep.record import read_digests
 from recbole_echomamba.config.checks import as_list
 from recbole_echomamba.config.early_checks import explain_missing_dataset
 from recbole_echomamba.config.values import check_name
-from recbole_echomamba.data.atomic_file import read_header
+from recbole_echomamba.data.atomic_file import check_no_nul, read_header
 from recbole_echomamba.data.bad_rows import find_bad_row
 from recbole_echomamba.data.dataloader import FullSortLoader, NegSampleLoader, TrainLoader
 from recbole_echomamba.data.samples import measure_future
@@ -60,7 +60,7 @@ def create_dataset(config) -> SequentialDataset:
             ``dataset_prep`` wrote.
     """
     _check_inter_file(config)
-    _check_unchanged(config)
+    _check_undamaged(config)
     _check_loaded_columns(config)
     if not is_first_on_machine(config):
         # The first process of this machine prepares the data, the others read its cache
@@ -269,11 +269,12 @@ def _check_inter_file(config) -> None:
             raise UserError(f"{file}, line 1: {name}:{columns[name]} must be {name}:{kind}")
 
 
-def _check_unchanged(config) -> None:
-    """Check that the files which ``dataset_prep`` wrote are what it wrote; others have no record to compare with."""
+def _check_undamaged(config) -> None:
+    """Check that no file holds a NUL byte, and that those which ``dataset_prep`` wrote are what it wrote."""
     folder, name = Path(config["data_path"]), config["dataset"]
     digests = read_digests(folder, name)
     for file in atomic_files(config):
+        check_no_nul(file, config["encoding"])
         if file.name in digests and sha256(file) != digests[file.name]:
             raise UserError(
                 f"{file} is damaged or has been changed since it was prepared; prepare it again with --force, or delete "

@@ -14,7 +14,7 @@ import torch
 from recbole.trainer.hyper_tuning import HyperTuning
 
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.system.terminal import PROGRESS, format_duration
+from recbole_echomamba.system.terminal import PROGRESS
 from recbole_echomamba.tuning.search_space import Range, convert_to_plain
 
 TRAINING_ERRORS = (ValueError, ArithmeticError, AssertionError, torch.OutOfMemoryError)
@@ -116,8 +116,7 @@ def describe_trial(trial: dict) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in trial["params"].items())
     if trial["best_valid_score"] is None:
         return f"{settings}: failed, {trial['error']}"
-    duration = format_duration(trial["seconds"])
-    return f"{settings}: best validation {trial['best_valid_score']:.4f} in {trial['epochs']} epochs, {duration}"
+    return f"{settings}: best validation {trial['best_valid_score']:.4f}"
 
 
 def append_line(file: Path, entry: dict) -> None:

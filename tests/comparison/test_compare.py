@@ -53,7 +53,7 @@ def test_missing_ranks_are_named(data_path, out, started, capsys):
     file = find_run(out, "SASRec-*-s2") / "test_ranks.parquet"
     file.unlink()
     assert main(make_command(data_path, out)) == 1
-    assert f"{file} does not exist; restore it, or train again" in capsys.readouterr().err
+    assert f"{file} does not exist; remove its folder to repeat the run" in capsys.readouterr().err
 
 
 def test_a_run_with_other_settings_or_other_data_is_not_reused(data_path, out, started, tmp_path):

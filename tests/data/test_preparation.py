@@ -256,3 +256,12 @@ def test_a_file_that_changed_since_it_was_prepared_is_refused(tmp_path):
     inter.with_name("ml-1m.prep.json").unlink()
     inter.write_bytes(inter.read_bytes()[:-4] + b"\n")
     create_dataset(config)
+
+
+@pytest.mark.parametrize("damaged", ["i6\0", "i\0" + "6", "\0i6"])
+def test_a_nul_byte_is_named_with_its_line(settings, tmp_path, damaged):
+    rows = [("u1", "i1", "1"), ("u1", damaged, "2"), *ROWS]
+    (tmp_path / "cycle").mkdir()
+    write_inter(tmp_path / "cycle" / "cycle.inter", rows)
+    with pytest.raises(UserError, match=r"cycle\.inter, line 3: there is a NUL byte"):
+        create_dataset(Config("Mamba4Rec", "cycle", config_dict={**settings, "data_path": str(tmp_path)}))
