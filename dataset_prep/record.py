@@ -50,7 +50,7 @@ def list_files(folder: Path, name: str) -> set[str]:
 def _read(folder: Path, name: str) -> dict | None:
     try:
         record = json.loads((folder / f"{name}.prep.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     required = {"version", "inputs", "options", "counts", "files"}
     if not isinstance(record, dict) or not required <= record.keys():

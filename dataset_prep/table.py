@@ -176,15 +176,14 @@ def _read_parquet_columns(file: RawFile, columns: list[str]) -> Iterator[tuple[i
             values = [_to_python(batch[column]) for column in columns]
             yield from enumerate(zip(*values, strict=True), row)
             row += len(batch)
-    except (pa.ArrowException, *DAMAGE_ERRORS) as error:
+    except (pa.ArrowException, UnicodeDecodeError, *DAMAGE_ERRORS) as error:
         raise PreparationError(f"{file.label} cannot be read as Parquet: {error}") from None
 
 
 def _check_recorded_size(file: RawFile, metadata: pa.parquet.FileMetaData, columns: list[str]) -> None:
-    """Check the size that a file says it has: of its encoded columns, and of its values at 8 bytes each."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    chunks = [group.column(number) for group in groups for number in range(metadata.num_columns)]
-    encoded = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
+    """Check the size that a file says it has: before compression, and of the values to read at 8 bytes each."""
+    # To ask for the sizes of single columns would end the process where their statistics are damaged.
+    encoded = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     file.check_unpacked(max(encoded, 8 * len(columns) * metadata.num_rows))
 
 

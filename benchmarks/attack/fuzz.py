@@ -196,7 +196,7 @@ def _attack_inter(tally: Tally, budget: Budget, *, scene: Scene, scratch: Path, 
         users, items = (
             dataset.id2token(field, dataset.inter_feat[field].to_numpy()) for field in ("user_id", "item_id")
         )
-        lines = [line.split("\t") for line in content.decode("utf-8").split("\n")[1:] if line]
+        lines = [line.split("\t") for line in content.decode("utf-8").split("\n")[1:] if line.rstrip("\r")]
         columns = content.decode("utf-8").split("\n")[0].rstrip("\r").split("\t")
         at_user, at_item = columns.index("user_id:token"), columns.index("item_id:token")
         rows = [[*row, "", ""] for row in lines]

@@ -324,6 +324,20 @@ def test_a_config_file_that_is_a_pipe_is_refused_at_once(settings, tmp_path):
         Config("EchoMamba4Rec", "cycle", ["mine.yaml"], settings)
 
 
+@pytest.mark.parametrize("value", ["inter", [{}, None], 5, [["inter"]]])
+@pytest.mark.parametrize("split_files", [None, ["train", "test"]])
+def test_a_load_col_that_is_no_mapping_is_refused(settings, value, split_files):
+    given = {**settings, "load_col": value, "benchmark_filename": split_files}
+    with pytest.raises(UserError, match=r"load_col is .*; write"):
+        Config("EchoMamba4Rec", "cycle", config_dict=given)
+
+
+@pytest.mark.parametrize("value", [{}, [], [1], 5, True, "user_defined"])
+def test_a_transform_that_is_no_name_is_refused(settings, value):
+    with pytest.raises(UserError, match=r"transform is .*; choose mask_itemseq"):
+        Config("SASRec", "cycle", config_dict={**settings, "transform": value})
+
+
 @pytest.mark.parametrize("value", [None, "", "None"])
 @pytest.mark.parametrize("key", ["data_path", "checkpoint_dir"])
 def test_a_folder_without_a_name_is_refused(settings, key, value):

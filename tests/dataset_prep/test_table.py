@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import zipfile
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -398,3 +399,15 @@ def test_a_parquet_text_that_is_not_utf8_is_refused_with_its_row(tmp_path, prepa
     assert code == 1
     assert "log.parquet:2: " in err
     assert "bug" not in err
+
+
+def test_no_damaged_byte_of_a_parquet_is_a_bug_or_ends_the_process(tmp_path, prepare):
+    content = write_parquet(tmp_path / "log.parquet").read_bytes()
+    draw = random.Random(0)
+    for _ in range(150):
+        damaged = bytearray(content)
+        damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        (tmp_path / "log.parquet").write_bytes(damaged)
+        code, _, err = prepare("table", tmp_path / "log.parquet", *COLUMNS, "--force")
+        assert "bug" not in err
+        assert code == 0 or len(err.splitlines()) == 1
