@@ -52,8 +52,13 @@ def format_warnings(warnings: list[str]) -> str:
     )
 
 
-def format_next_commands(result: dict) -> str:
-    """Return what to do with a trained run: the commands to recommend, to inspect, and to compare."""
+def format_next_commands(result: dict, model: str) -> str:
+    """Return what to do with a trained run: the commands to recommend, to inspect, and to compare.
+
+    Args:
+        result: what :func:`recbole_echomamba.experiment.run` returns.
+        model: how the model is named, which is ``module:Class`` for a custom one.
+    """
     python = f"{_find_python()} -m recbole_echomamba"
     directory, dataset = result["run_directory"], result["dataset"]
     other = "SASRec" if result["model"] != "SASRec" else "EchoMamba4Rec"
@@ -62,7 +67,7 @@ def format_next_commands(result: dict) -> str:
             "next:",
             f"  {python} recommend --run={directory} --all --topk=10 --out=top.csv",
             f"  {python} inspect {directory}",
-            f"  {python} compare --models={result['model']},{other} --dataset={dataset}",
+            f"  {python} compare --models={model},{other} --dataset={dataset}",
         ]
     )
 
@@ -135,6 +140,7 @@ def execute_run(options: argparse.Namespace, settings: dict[str, str]) -> None:
     else:
         check_run_directory(options.resume)
     from recbole_echomamba.experiment import run
+    from recbole_echomamba.training.run_directory import read_settings
 
     result = run(
         options.model,
@@ -151,7 +157,8 @@ def execute_run(options: argparse.Namespace, settings: dict[str, str]) -> None:
     )
     # Of several processes only the first has a result.
     if result:
-        print(format_result(result), format_next_commands(result), sep="\n")
+        model = read_settings(result["run_directory"])["model"]
+        print(format_result(result), format_next_commands(result, model), sep="\n")
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
