@@ -155,8 +155,8 @@ def execute_run(options: argparse.Namespace, settings: dict[str, str]) -> None:
         result_file=options.result_file,
         resume=options.resume,
     )
-    # Of several processes only the first has a result.
-    if result:
+    # Of several processes only the first keeps a run and shows its result.
+    if result and result["run_directory"]:
         model = read_settings(result["run_directory"])["model"]
         print(format_result(result), format_next_commands(result, model), sep="\n")
 
