@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import re
 import shutil
 import sys
@@ -22,6 +23,15 @@ from recbole_echomamba.system.signals import sigterm_interrupts
 def split_list(text: str | None) -> list[str]:
     """Return the words of a list that is separated by commas or spaces."""
     return (text or "").replace(",", " ").split()
+
+
+def split_history(text: str) -> list[str]:
+    """Return the ids of ``--history``: the words of the text, or the entries of a JSON list."""
+    try:
+        ids = json.loads(text)
+    except ValueError:
+        ids = None
+    return [str(each) for each in ids] if isinstance(ids, list) else text.split()
 
 
 def format_result(result: dict) -> str:
@@ -320,7 +330,8 @@ def add_recommend_arguments(parser: argparse.ArgumentParser) -> None:
     users.add_argument(
         "--history",
         metavar="'ITEM ITEM ...'",
-        help="a user who is not in the dataset, by their item ids, oldest first, separated by spaces",
+        help="a user who is not in the dataset, by their item ids, oldest first, separated by spaces; "
+        'ids that hold spaces as a list, \'["an id", "another"]\'',
     )
     users.add_argument(
         "--histories",
@@ -352,7 +363,7 @@ def execute_recommend(options: argparse.Namespace, settings: dict[str, str]) -> 
         options.run,
         users=None if options.users is None else read_ids(options.users, "--users"),
         topk=options.topk,
-        history=None if options.history is None else options.history.split(),
+        history=None if options.history is None else split_history(options.history),
         items=None if options.items is None else read_ids(options.items, "--items"),
         exclude_seen=options.exclude_seen,
         skip_unknown=options.skip_unknown,
