@@ -157,6 +157,7 @@ def _collecting_warnings(messages: list[str]) -> Iterator[None]:
 
     def collect(*arguments, **keywords):
         record = make_record(*arguments, **keywords)
+        # logging.makeLogRecord fills in the level later
         if (record.levelno or 0) >= logging.WARNING:
             messages.append(record.getMessage())
         return record

@@ -348,11 +348,17 @@ def skip_header(lines: Iterable[tuple[int, Line]]) -> Iterator[tuple[int, Line]]
 
 
 def read_csv(
-    file: RawFile, malformed: MalformedRows, delimiter: str = ",", quoted: bool = True, hint: str = ""
+    file: RawFile,
+    malformed: MalformedRows,
+    delimiter: str = ",",
+    quoted: bool = True,
+    hint: str = "",
+    encoding: str = "utf-8",
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield the records of a CSV in UTF-8, header included, each with the number of its first line.
+    """Yield the records of a CSV, header included, each with the number of its first line.
 
-    Bytes that are not UTF-8 become lone surrogates, which :func:`dataset_prep.atomic_file.check_identifier` refuses.
+    Bytes that are no text in the encoding become lone surrogates, which an id cannot hold, see
+    :func:`dataset_prep.atomic_file.check_identifier`.
 
     Args:
         file: raw file to read.
@@ -360,13 +366,14 @@ def read_csv(
         delimiter: character between two fields.
         quoted: whether quotes enclose fields; otherwise they are characters like any other.
         hint: what to do if the quotes of a quoted file are part of its text; added to messages about quotes.
+        encoding: encoding of the text, in which a line ends with the same byte as in ASCII.
 
     Raises:
         PreparationError: a quote never closes, even when malformed rows are skipped: it is unknown what it swallowed.
     """
     csv.field_size_limit(LONGEST_LINE_BYTES)
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(_read_text_lines(file), delimiter=delimiter, quoting=quoting, strict=True)
+    reader = csv.reader(_read_text_lines(file, encoding), delimiter=delimiter, quoting=quoting, strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -383,7 +390,7 @@ def read_csv(
             yield line, record
 
 
-def _read_text_lines(file: RawFile) -> Iterator[str]:
+def _read_text_lines(file: RawFile, encoding: str) -> Iterator[str]:
     for number, line in read_lines(file):
-        text = line.decode("utf-8", "surrogateescape") + "\n"
+        text = line.decode(encoding, "surrogateescape") + "\n"
         yield text.removeprefix("\ufeff") if number == 1 else text

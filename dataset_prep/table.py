@@ -15,8 +15,7 @@ import io
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta, timezone
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from operator import itemgetter
 from pathlib import PurePosixPath
 
@@ -27,9 +26,12 @@ import pyarrow.parquet
 from dataset_prep.atomic_file import check_identifier
 from dataset_prep.errors import PreparationError, RowError
 from dataset_prep.fields import FieldType, check_number
+from dataset_prep.item_columns import ItemColumns
 from dataset_prep.raw_files import DAMAGE_ERRORS, RawFile, RawFiles
+from dataset_prep.row_filter import RowFilter
 from dataset_prep.rows import ROWS_PER_TABLE, Layout, MalformedRows, parse_rows, read_csv, read_lines
 from dataset_prep.source import Source
+from dataset_prep.times import make_time_type
 
 NAMES = ["table"]
 ACCEPTED_FILES = "point --raw at .csv, .tsv, .jsonl or .parquet files, which may be gzipped or in a zip"
@@ -39,10 +41,6 @@ PARQUET = ".parquet"
 MOST_LISTED = 3
 """How many files that are left out a message names."""
 
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-TIME_LIMIT = Decimal(10) ** 19
-"""Python's decimals have 28 digits, of which nine are decimals of the time."""
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options that name the columns."""
@@ -50,6 +48,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--item-col", required=True, metavar="COLUMN", help="the column of the item")
     parser.add_argument("--time-col", required=True, metavar="COLUMN", help="the column of the time")
     parser.add_argument("--rating-col", metavar="COLUMN", help="the column of the rating")
+    parser.add_argument("--title-col", metavar="COLUMN", help="the column of the items' titles, for the .item file")
+    parser.add_argument(
+        "--item-cols",
+        nargs="+",
+        default=[],
+        metavar="COLUMN[:KIND]",
+        help="other columns of the items; KIND is token (default), token_seq or float",
+    )
+    parser.add_argument(
+        "--where",
+        metavar="EXPRESSION",
+        help="keep the rows for which this is true, such as \"event = 'purchase'\" (DuckDB's SQL)",
+    )
+    parser.add_argument("--time-format", metavar="FORMAT", help="how times are written, such as '%%d.%%m.%%Y %%H:%%M'")
+    parser.add_argument(
+        "--encoding", default="utf-8", metavar="NAME", help="of text files, such as latin-1 (default: utf-8)"
+    )
     parser.add_argument("--delimiter", help="between the fields of CSV (default: a comma, in .tsv a tab)")
     quoting = parser.add_mutually_exclusive_group()
     quoting.add_argument(
@@ -79,12 +94,23 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
         raise PreparationError(f"a column is chosen twice: {', '.join(chosen.values())}; choose another for each")
     if options.delimiter is not None and len(options.delimiter) != 1:
         raise PreparationError(f"--delimiter must be one character, not {options.delimiter!r}")
+    _check_encoding(options.encoding)
+    items = ItemColumns(options.title_col, options.item_cols)
+    row_filter = RowFilter(options.where) if options.where else None
     # messages name the columns as the log does
-    layout = Layout({column: FIELD_TYPES[name] for name, column in chosen.items()})
+    types = {**FIELD_TYPES, "timestamp": make_time_type(options.time_format)}
+    layout = Layout({column: types[name] for name, column in chosen.items()})
+
+    def parse(values: Sequence) -> list:
+        fields = layout.parse_fields(values[: len(chosen)])
+        items.add(fields[1], values[len(chosen) :])
+        return fields
 
     def read_tables(file: RawFile) -> Iterator[pa.Table]:
-        rows = _read_rows(file, list(chosen.values()), options, malformed)
-        tables = layout.to_tables(parse_rows(file, rows, layout.parse_fields, malformed))
+        columns = [*chosen.values(), *items.columns, *(row_filter.columns if row_filter else [])]
+        rows = _read_rows(file, columns, options, malformed)
+        rows = row_filter.keep(file, rows) if row_filter else rows
+        tables = layout.to_tables(parse_rows(file, rows, parse, malformed))
         return (table.rename_columns(list(chosen)) for table in tables)
 
     events = [(file, read_tables(file)) for file in files]
@@ -93,7 +119,7 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
         listed = ", ".join(file.label for file in raw_files.ignored[:MOST_LISTED])
         more = f" and {len(raw_files.ignored) - MOST_LISTED} more" if len(raw_files.ignored) > MOST_LISTED else ""
         notes.append(f"left out files with names that begin with . or _: {listed}{more}")
-    return Source(files, events, {name: RECBOLE_TYPES[name] for name in chosen}, notes=notes)
+    return Source(files, events, {name: RECBOLE_TYPES[name] for name in chosen}, items.as_features(), notes=notes)
 
 
 def _list_files(raw_files: RawFiles) -> list[RawFile]:
@@ -121,16 +147,16 @@ def _read_rows(
     if suffix in DELIMITERS:
         delimiter = options.delimiter or DELIMITERS[suffix]
         quoted = delimiter != "\t" if options.quote is None else options.quote
-        return _read_csv_columns(file, delimiter, quoted, columns, malformed)
+        return _read_csv_columns(file, delimiter, quoted, columns, malformed, options.encoding)
     if suffix in JSON_LINES:
-        return _read_json_columns(file, columns, malformed)
+        return _read_json_columns(file, columns, malformed, options.encoding)
     return _read_parquet_columns(file, columns)
 
 
 def _read_csv_columns(
-    file: RawFile, delimiter: str, quoted: bool, columns: list[str], malformed: MalformedRows
+    file: RawFile, delimiter: str, quoted: bool, columns: list[str], malformed: MalformedRows, encoding: str
 ) -> Iterator[tuple[int, Sequence]]:
-    records = read_csv(file, malformed, delimiter, quoted, "; if quotes are part of the text, add --no-quote")
+    records = read_csv(file, malformed, delimiter, quoted, "; if quotes are part of the text, add --no-quote", encoding)
     _, header = next(records, (1, []))
     # There are at least three columns, so itemgetter returns a tuple.
     select = itemgetter(*(_position(file, column, header, quoted) for column in columns))
@@ -144,10 +170,12 @@ def _read_csv_columns(
             malformed.report(file, line, reason)
 
 
-def _read_json_columns(file: RawFile, columns: list[str], malformed: MalformedRows) -> Iterator[tuple[int, Sequence]]:
+def _read_json_columns(
+    file: RawFile, columns: list[str], malformed: MalformedRows, encoding: str
+) -> Iterator[tuple[int, Sequence]]:
     for line, text in read_lines(file):
         try:
-            row = json.loads(text, parse_float=Decimal)
+            row = json.loads(text.decode(encoding), parse_float=Decimal)
             values = [row[column] for column in columns]
         except KeyError as error:
             malformed.report(file, line, f"there is no {error}")
@@ -170,7 +198,7 @@ def _read_parquet_columns(file: RawFile, columns: list[str]) -> Iterator[tuple[i
         texts = [column for column in columns if _is_text(parquet.schema_arrow.field(column).type)]
         parquet = pa.parquet.ParquetFile(stream, read_dictionary=texts, metadata=parquet.metadata)
         row, unpacked = 1, 0
-        for batch in parquet.iter_batches(ROWS_PER_TABLE, columns=columns):
+        for batch in parquet.iter_batches(ROWS_PER_TABLE, columns=list(dict.fromkeys(columns))):
             unpacked += sum(_unpacked_bytes(batch[column]) for column in columns)
             file.check_unpacked(unpacked)
             values = [_to_python(batch[column]) for column in columns]
@@ -241,38 +269,16 @@ def _parse_rating(value: object) -> str:
     return check_number(str(value))
 
 
-def _parse_time(value: object) -> Decimal:
-    if isinstance(value, str):
-        value = _parse_time_text(value)
-    if isinstance(value, date):
-        value = _seconds_since_1970(value)
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise RowError(f"is {value!r}, not a time", "is not a time")
-    exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-    if not exact.is_finite() or not 0 <= exact < TIME_LIMIT:
-        raise RowError(f"is {value}, out of range", "is out of range")
-    return round(exact, 9)
-
-
-def _parse_time_text(text: str) -> Decimal | datetime:
+def _check_encoding(name: str) -> None:
+    """Check that Python knows an encoding, and that lines of text end with the same byte as in UTF-8."""
     try:
-        return Decimal(check_number(text))
-    except (ValueError, InvalidOperation):
-        pass
-    try:
-        # Python 3.10 does not know the final Z.
-        return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
-    except ValueError as error:
-        kind = "neither a number nor an ISO time"
-        raise RowError(f"is {text!r}, {kind}: {error}", f"is {kind}") from None
-
-
-def _seconds_since_1970(moment: date) -> Decimal:
-    if not isinstance(moment, datetime):
-        moment = datetime(moment.year, moment.month, moment.day)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return Decimal((moment - EPOCH) // timedelta(microseconds=1)) / 1_000_000
+        line_end = "\n".encode(name)
+    except LookupError:
+        raise PreparationError(
+            f"--encoding={name} is unknown; name it as Python does, such as latin-1 or cp1252"
+        ) from None
+    if line_end != b"\n":
+        raise PreparationError(f"--encoding={name} cannot be read line by line; convert the file to UTF-8 first")
 
 
 # These values come from typed formats too and are never parsed by Arrow, so no byte is ordinary.
@@ -280,6 +286,5 @@ FIELD_TYPES = {
     "user_id": FieldType(pa.string(), b"", _parse_identifier),
     "item_id": FieldType(pa.string(), b"", _parse_identifier),
     "rating": FieldType(pa.string(), b"", _parse_rating),
-    "timestamp": FieldType(pa.decimal128(38, 9), b"", _parse_time),
 }
 RECBOLE_TYPES = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import re
 import shutil
 import sys
@@ -22,6 +23,15 @@ from recbole_echomamba.system.signals import sigterm_interrupts
 def split_list(text: str | None) -> list[str]:
     """Return the words of a list that is separated by commas or spaces."""
     return (text or "").replace(",", " ").split()
+
+
+def split_history(text: str) -> list[str]:
+    """Return the ids of ``--history``: the words of the text, or the entries of a JSON list."""
+    try:
+        ids = json.loads(text)
+    except ValueError:
+        ids = None
+    return [str(each) for each in ids] if isinstance(ids, list) else text.split()
 
 
 def format_result(result: dict) -> str:
@@ -52,8 +62,13 @@ def format_warnings(warnings: list[str]) -> str:
     )
 
 
-def format_next_commands(result: dict) -> str:
-    """Return what to do with a trained run: the commands to recommend, to inspect, and to compare."""
+def format_next_commands(result: dict, model: str) -> str:
+    """Return what to do with a trained run: the commands to recommend, to inspect, and to compare.
+
+    Args:
+        result: what :func:`recbole_echomamba.experiment.run` returns.
+        model: how the model is named, which is ``module:Class`` for a custom one.
+    """
     python = f"{_find_python()} -m recbole_echomamba"
     directory, dataset = result["run_directory"], result["dataset"]
     other = "SASRec" if result["model"] != "SASRec" else "EchoMamba4Rec"
@@ -62,7 +77,7 @@ def format_next_commands(result: dict) -> str:
             "next:",
             f"  {python} recommend --run={directory} --all --topk=10 --out=top.csv",
             f"  {python} inspect {directory}",
-            f"  {python} compare --models={result['model']},{other} --dataset={dataset}",
+            f"  {python} compare --models={model},{other} --dataset={dataset}",
         ]
     )
 
@@ -135,6 +150,7 @@ def execute_run(options: argparse.Namespace, settings: dict[str, str]) -> None:
     else:
         check_run_directory(options.resume)
     from recbole_echomamba.experiment import run
+    from recbole_echomamba.training.run_directory import read_settings
 
     result = run(
         options.model,
@@ -149,9 +165,10 @@ def execute_run(options: argparse.Namespace, settings: dict[str, str]) -> None:
         result_file=options.result_file,
         resume=options.resume,
     )
-    # Of several processes only the first has a result.
-    if result:
-        print(format_result(result), format_next_commands(result), sep="\n")
+    # Of several processes only the first keeps a run and shows its result.
+    if result and result["run_directory"]:
+        model = read_settings(result["run_directory"])["model"]
+        print(format_result(result), format_next_commands(result, model), sep="\n")
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -313,7 +330,8 @@ def add_recommend_arguments(parser: argparse.ArgumentParser) -> None:
     users.add_argument(
         "--history",
         metavar="'ITEM ITEM ...'",
-        help="a user who is not in the dataset, by their item ids, oldest first, separated by spaces",
+        help="a user who is not in the dataset, by their item ids, oldest first, separated by spaces; "
+        'ids that hold spaces as a list, \'["an id", "another"]\'',
     )
     users.add_argument(
         "--histories",
@@ -345,7 +363,7 @@ def execute_recommend(options: argparse.Namespace, settings: dict[str, str]) -> 
         options.run,
         users=None if options.users is None else read_ids(options.users, "--users"),
         topk=options.topk,
-        history=None if options.history is None else options.history.split(),
+        history=None if options.history is None else split_history(options.history),
         items=None if options.items is None else read_ids(options.items, "--items"),
         exclude_seen=options.exclude_seen,
         skip_unknown=options.skip_unknown,

@@ -51,7 +51,7 @@ def test_the_terminal_shows_what_is_run_and_a_line_an_epoch_and_the_log_file_all
     assert len(shown) <= 16
     assert short.stdout.startswith(f"\n1 warning:\n- {warning}\n\nMamba4Rec on cycle")
     long = execute(*command, "--verbose")
-    whole = "learning_rate = 0.001", "Mamba4Rec(", "epoch 0 evaluating", "FutureWarning"
+    whole = "learning_rate = 0.001", "Mamba4Rec(", "validation after epoch 1", "FutureWarning"
     assert not any(part in short.stderr for part in whole)
     for log in [long.stderr, *(file.read_text() for file in Path("log/Mamba4Rec").iterdir())]:
         assert all(part in log for part in whole[:3])
@@ -60,7 +60,8 @@ def test_the_terminal_shows_what_is_run_and_a_line_an_epoch_and_the_log_file_all
 
 def test_the_commands_to_go_on_with_can_be_pasted():
     result = {"model": "Mamba4Rec", "dataset": "cycle", "run_directory": "saved/here"}
-    heading, *commands = format_next_commands(result).splitlines()
+    heading, *commands = format_next_commands(result, "my_models:Net").splitlines()
+    assert "compare --models=my_models:Net,SASRec --dataset=cycle" in commands[-1]
     assert heading == "next:"
     parser = build_parser()
     for command in commands:

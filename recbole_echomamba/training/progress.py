@@ -85,6 +85,8 @@ def describe_changes(config: Config) -> str:
 class EpochLines:
     """Show where a run is kept, and a line after each epoch: loss, validation, best, time, and the most time that is left.
 
+    All metrics of the validation are logged, too. Epochs count from 1.
+
     Args:
         trainer: the trainer, whose run directory is known and which is about to train.
         batches: the number of batches of an epoch, over which the loss is averaged.
@@ -114,6 +116,9 @@ class EpochLines:
         self._started = None
         if self._shown:
             PROGRESS.info(self._describe_epoch())
+            entry = self._trainer.history[-1]
+            if "valid_result" in entry:
+                logging.getLogger().info("validation after epoch %d: %s", entry["epoch"] + 1, entry["valid_result"])
 
     def _describe_epoch(self) -> str:
         trainer, entry = self._trainer, self._trainer.history[-1]

@@ -156,7 +156,8 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         self._saved = saved
         self._epoch_lines = EpochLines(self, len(train_data), shown=verbose and is_main_process(self.config))
         with deferred_signals() as self._signal_received:
-            best = super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+            # RecBole's lines count epochs from 0; EpochLines shows and logs what they say
+            best = super().fit(train_data, valid_data, False, saved, show_progress, callback_fn)
             received_after_last_batch = self._signal_received()
         self._complete_epoch()
         if received_after_last_batch:

@@ -79,5 +79,5 @@ def test_the_log_file_has_the_whole_down_to_the_level_of_state(settings, tmp_pat
     caplog.set_level(logging.INFO)
     run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 1, "state": state}, saved=False)
     text = "".join(log.read_text() for log in tmp_path.glob("log/Mamba4Rec/Mamba4Rec-cycle-*.log"))
-    for part in ("learning_rate = 0.001", "Mamba4Rec(", "epoch 0 evaluating", "epoch 1/1"):
+    for part in ("learning_rate = 0.001", "Mamba4Rec(", "validation after epoch 1", "epoch 1/1"):
         assert (part in text) == kept

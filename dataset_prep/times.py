@@ -1,0 +1,70 @@
+"""Read times: numbers in any unit, ISO 8601, or texts in a format that the user names."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
+from functools import partial
+
+import pyarrow as pa
+
+from dataset_prep.errors import RowError
+from dataset_prep.fields import FieldType, check_number
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+TIME_LIMIT = Decimal(10) ** 19
+"""Python's decimals have 28 digits, of which nine are decimals of the time."""
+
+
+def make_time_type(time_format: str | None) -> FieldType:
+    """Return the type of a time, which becomes a decimal with nine digits after the point.
+
+    Args:
+        time_format: how times are written, as :meth:`datetime.datetime.strptime` takes it; ``None`` for numbers and ISO 8601.
+    """
+    return FieldType(pa.decimal128(38, 9), b"", partial(_parse_time, time_format=time_format))
+
+
+def _parse_time(value: object, time_format: str | None) -> Decimal:
+    if time_format is not None:
+        value = _parse_formatted_time(str(value), time_format)
+    if isinstance(value, str):
+        value = _parse_time_text(value)
+    if isinstance(value, date):
+        value = _seconds_since_1970(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise RowError(f"is {value!r}, not a time", "is not a time")
+    exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    if not exact.is_finite() or not 0 <= exact < TIME_LIMIT:
+        raise RowError(f"is {value}, out of range", "is out of range")
+    return round(exact, 9)
+
+
+def _parse_formatted_time(text: str, time_format: str) -> datetime:
+    try:
+        return datetime.strptime(text, time_format)
+    except ValueError:
+        raise RowError(
+            f"is {text!r}, not a time written as {time_format}", "is not written as --time-format says"
+        ) from None
+
+
+def _parse_time_text(text: str) -> Decimal | datetime:
+    try:
+        return Decimal(check_number(text))
+    except (ValueError, InvalidOperation):
+        pass
+    try:
+        # Python 3.10 does not know the final Z.
+        return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+    except ValueError as error:
+        kind = "neither a number nor an ISO time"
+        raise RowError(f"is {text!r}, {kind}: {error}", f"is {kind}") from None
+
+
+def _seconds_since_1970(moment: date) -> Decimal:
+    if not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return Decimal((moment - EPOCH) // timedelta(microseconds=1)) / 1_000_000
