@@ -128,8 +128,8 @@ class CompatibleDataset(SequentialDataset):
         lists = [name for name in self.config["numerical_features"] if self.field2type[name] == FeatureType.FLOAT_SEQ]
         if lists and Version(pd.__version__) >= Version("3"):
             raise UserError(
-                f"numerical_features names {lists[0]}, a list, which RecBole prepares with pandas 2 only; take it out, or install "
-                "an older pandas: pip install 'pandas<3'"
+                f"numerical_features names {lists[0]}, a list, which RecBole prepares with pandas 2 only; take it out, or "
+                "install an older pandas: pip install 'pandas<3'"
             )
         super()._discretization()
 

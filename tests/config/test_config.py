@@ -2,8 +2,10 @@ import os
 import shutil
 import sys
 
+import numpy as np
 import pytest
 import yaml
+from recbole.config import Config as RecBoleConfig
 
 from recbole_echomamba import Config, Mamba4Rec
 from recbole_echomamba.config import config
@@ -335,3 +337,14 @@ def test_a_path_that_no_file_can_have_is_refused(settings):
     for path in ("a\0b", "\udcff"):
         with pytest.raises(UserError, match="data_path must be text without NUL and in UTF-8"):
             Config("EchoMamba4Rec", "cycle", config_dict={**settings, "data_path": path})
+
+
+def test_numpy_names_that_recbole_reads_exist_without_those_that_numpy_2_removed(monkeypatch):
+    for name in ("float_", "complex_", "unicode_"):
+        monkeypatch.delattr(np, name, raising=False)
+    for name in ("float", "long", "unicode"):
+        monkeypatch.delattr(np, name, raising=False)
+    with pytest.raises(AttributeError, match="float_"):
+        RecBoleConfig.compatibility_settings(None)
+    Config.compatibility_settings(None)
+    assert np.zeros(1, np.float).dtype == np.float64
