@@ -23,6 +23,17 @@ def test_a_later_source_wins_over_an_earlier_one(tmp_path):
     assert (config["MAX_ITEM_LIST_LENGTH"], config["dropout_prob"]) == (20, 0.5)
 
 
+def test_numpy_names_that_recbole_reads_exist_without_those_that_numpy_2_removed(monkeypatch):
+    for name in ("float_", "complex_", "unicode_"):
+        monkeypatch.delattr(np, name, raising=False)
+    for name in ("float", "long", "unicode"):
+        monkeypatch.delattr(np, name, raising=False)
+    with pytest.raises(AttributeError, match="float_"):
+        RecBoleConfig.compatibility_settings(None)
+    Config.compatibility_settings(None)
+    assert np.zeros(1, np.float).dtype == np.float64
+
+
 def test_the_authors_settings_are_the_defaults():
     config = Config("EchoMamba4Rec", "ml-1m")
     expected = {
@@ -337,14 +348,3 @@ def test_a_path_that_no_file_can_have_is_refused(settings):
     for path in ("a\0b", "\udcff"):
         with pytest.raises(UserError, match="data_path must be text without NUL and in UTF-8"):
             Config("EchoMamba4Rec", "cycle", config_dict={**settings, "data_path": path})
-
-
-def test_numpy_names_that_recbole_reads_exist_without_those_that_numpy_2_removed(monkeypatch):
-    for name in ("float_", "complex_", "unicode_"):
-        monkeypatch.delattr(np, name, raising=False)
-    for name in ("float", "long", "unicode"):
-        monkeypatch.delattr(np, name, raising=False)
-    with pytest.raises(AttributeError, match="float_"):
-        RecBoleConfig.compatibility_settings(None)
-    Config.compatibility_settings(None)
-    assert np.zeros(1, np.float).dtype == np.float64
