@@ -29,6 +29,7 @@ OVERRIDDEN = {
         "_load_feat",
         "_normalize",
         "_remap",
+        "get_preload_weight",
     ),
     "data.windowed_dataset.WindowedDataset": (
         "_change_feat_format",
@@ -47,6 +48,7 @@ OVERRIDDEN = {
         "avg_actions_of_users",
         "build",
         "counter",
+        "get_preload_weight",
         "inter_matrix",
     ),
     "data.windowed_interaction.WindowedInteraction": ("_reindex", "columns", "drop", "sort"),

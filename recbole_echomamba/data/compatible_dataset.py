@@ -124,6 +124,10 @@ class CompatibleDataset(SequentialDataset):
                 elif self.field2type[field] == FeatureType.FLOAT_SEQ:
                     feat[field] = _split_like(feat[field], _rescale(np.concatenate(feat[field].to_numpy())))
 
+    def get_preload_weight(self, field):
+        """Return RecBole's matrix of given embeddings in float32: with its float64, KSR cannot be trained."""
+        return super().get_preload_weight(field).astype(np.float32)
+
     def _discretization(self):
         lists = [name for name in self.config["numerical_features"] if self.field2type[name] == FeatureType.FLOAT_SEQ]
         if lists and Version(pd.__version__) >= Version("3"):
