@@ -73,6 +73,8 @@ def format_error(error: Exception) -> str:
     """Return what to print for an error: one line for what a user can mend, a note on the bug for any other."""
     if isinstance(error, UserError):
         return f"error: {error}"
+    if isinstance(error, ModuleNotFoundError) and error.name == "recbole":
+        return f"error: {error}"
     if isinstance(error, OSError) and error.filename and error.errno in PATH_ERRORS:
         return f"error: {str(error.filename)!r} cannot be used: {error.strerror}"
     return (

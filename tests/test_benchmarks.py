@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import learning_curve, models, race_report, scaling, scan, time_to_accuracy, timing
+from benchmarks import learning_curve, models, race_report, scaling, scan, time_to_accuracy, timing, versions
 from recbole_echomamba.ops import dispatch
 from tests.conftest import HISTORY, USERS
 
@@ -122,3 +122,20 @@ def test_race_table_shows_the_first_measurement_that_reaches_a_level():
     ]
     table = race_report.make_table({"A": [{}, *points, {"done": "budget"}]}, "ndcg", [0.1, 0.12, 0.2])
     assert table.rows == [["A", "20 (40)", "20 (40)", "", "0.1300", "20 (40)", "3"]]
+
+
+def test_the_metrics_of_two_sets_of_versions_are_compared(capsys):
+    versions.main(["--models", "KSR", "SASRec", "--json=one.json"])
+    one = json.loads(Path("one.json").read_text())
+    # a model that reads knowledge trains, too
+    assert one["models"]["KSR"]["loss"] > 0
+    assert one["versions"]["numpy"] == np.__version__
+    other = {"versions": {**one["versions"], "numpy": "0"}, "models": {**one["models"], "SASRec": "ValueError: x"}}
+    Path("other.json").write_text(json.dumps(other))
+    capsys.readouterr()
+    versions.main(["--compare", "one.json", "other.json"])
+    lines = capsys.readouterr().out.splitlines()
+    assert f"| numpy | {np.__version__} | 0 |" in lines
+    (ksr,) = [line for line in lines if line.startswith("| KSR |")]
+    assert ksr.endswith("| yes |")
+    assert "| SASRec | | | trained | ValueError: x | **no** |" in lines

@@ -1,6 +1,8 @@
 """What is promised to those who import, install or extend the package."""
 
 import configparser
+import importlib.metadata
+import importlib.util
 import subprocess
 import sys
 import zipfile
@@ -11,6 +13,8 @@ import yaml
 from packaging.requirements import Requirement
 
 import recbole_echomamba
+from recbole_echomamba.cli import format_error
+from recbole_echomamba.environment import INSTALL_RECBOLE, MissingRecBole
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,21 +82,65 @@ def test_every_property_says_where_its_value_is_from_or_what_it_does():
         assert yaml.safe_load(text)
 
 
-def test_the_pins_satisfy_what_setup_asks_for():
-    def entries(text):
-        return [line for line in text.splitlines() if line and not line.startswith("#")]
+def read_entries(text, python):
+    """Return the requirements in a text, one a line, that hold for a version of Python."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    environment = {"python_version": python}
+    requirements = [Requirement(line) for line in lines]
+    return [each for each in requirements if each.marker is None or each.marker.evaluate(environment)]
 
+
+@pytest.mark.parametrize(
+    ("constraints", "python"),
+    [
+        ("constraints.txt", "3.10"),
+        ("constraints.txt", "3.11"),
+        ("constraints.txt", "3.12"),
+        ("constraints.txt", "3.13"),
+        ("constraints.txt", "3.14"),
+        ("constraints-oldest.txt", "3.11"),
+    ],
+)
+def test_every_requirement_has_exactly_one_pin_that_satisfies_it(constraints, python):
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     extras = setup["options.extras_require"]
     # `cuda` is not pinned: it is compiled against the installed torch
     wanted = [setup["options"]["install_requires"], extras["triton"], extras["tune"], extras["test"]]
-    pins = dict(line.split("==") for line in entries((ROOT / "constraints.txt").read_text()))
-    # RecBole requires these too, without the upper bound that its code needs
-    assert {"numpy", "pandas"} <= set(pins)
-    for requirement in map(Requirement, entries("\n".join(wanted))):
-        if requirement.marker is None or requirement.marker.evaluate({"python_version": "3.11"}):
-            assert requirement.specifier.contains(pins[requirement.name]), requirement
+    pins = {}
+    for pin in read_entries((ROOT / constraints).read_text(), python):
+        assert pins.setdefault(pin.name, pin) is pin
+    for requirement in read_entries("\n".join(wanted), python):
+        (pinned,) = pins[requirement.name].specifier
+        assert pinned.operator == "==", pinned
+        assert requirement.specifier.contains(pinned.version), requirement
+
+
+def test_recbole_is_installed_in_the_version_that_the_message_names():
+    requirement = Requirement(INSTALL_RECBOLE.rpartition(" ")[2])
+    assert requirement.specifier.contains(importlib.metadata.version("recbole"))
+    for file in ("Makefile", "README.md"):
+        assert f"--no-deps {requirement}" in (ROOT / file).read_text()
+
+
+def test_only_recboles_own_requirements_are_not_met():
+    # RecBole asks for exact versions that are too old, and for packages that it does not import
+    if importlib.util.find_spec("pip") is None:
+        pytest.skip("this environment has no pip")
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
+    complaints = [line for line in done.stdout.splitlines() if not line.startswith("No broken requirements")]
+    assert [line for line in complaints if not line.startswith("recbole ")] == []
+
+
+def test_a_missing_recbole_is_named_with_the_command_that_installs_it():
+    code = "import recbole_echomamba, recbole"
+    # -S: without the installed packages
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    message = f"RecBole is not installed; install it with: {INSTALL_RECBOLE}"
+    assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {message}"
+    with pytest.raises(ModuleNotFoundError) as missing:
+        MissingRecBole.find_spec("recbole")
+    assert format_error(missing.value) == f"error: {message}"
 
 
 def test_the_hash_of_the_default_settings_is_stable():

@@ -160,8 +160,7 @@ def _mapped(file: Path) -> Iterator[mmap.mmap | bytes]:
 
 def _to_pandas(column: pyarrow.ChunkedArray) -> pd.Categorical | np.ndarray:
     if not pyarrow.types.is_dictionary(column.type):
-        # RecBole fills missing values in place, and what Arrow gives out may be read-only
-        return np.require(column.to_numpy(), requirements="W")
+        return column.to_numpy()
     unified = column.unify_dictionaries()
     texts = unified.chunk(0).dictionary.to_pylist() if unified.num_chunks else []
     codes = pyarrow.chunked_array([chunk.indices for chunk in unified.chunks], pyarrow.int32()).fill_null(-1).to_numpy()

@@ -18,6 +18,7 @@ from recbole_echomamba.config.early_checks import explain_missing_dataset
 from recbole_echomamba.config.values import check_name
 from recbole_echomamba.data.atomic_file import check_no_nul, read_header
 from recbole_echomamba.data.bad_rows import find_bad_row
+from recbole_echomamba.data.compatible_dataset import CompatibleDataset, make_compatible
 from recbole_echomamba.data.dataloader import FullSortLoader, NegSampleLoader, TrainLoader
 from recbole_echomamba.data.samples import measure_future
 from recbole_echomamba.data.sequence_loader import SequenceLoader
@@ -138,7 +139,7 @@ def _atomic_file(config, ending: str) -> Path:
 
 
 def _choose_dataset_class(config) -> type[SequentialDataset]:
-    """Return the class that RecBole has for the model, ours, or RecBole's where windows do not cover the kind of data."""
+    """Return the class that RecBole has for the model, or ours: with windows where they cover the kind of data."""
     # a custom model has the data of the classes that it is derived from
     own_classes = (
         getattr(recbole.data.dataset, f"{kind.__name__}Dataset", None) for kind in config.model_class.__mro__
@@ -150,13 +151,13 @@ def _choose_dataset_class(config) -> type[SequentialDataset]:
             f"single interactions in {_atomic_file(config, 'inter')}"
         )
     if own is not None:
-        return own
+        return make_compatible(own)
     if config["benchmark_filename"]:
         return SplitFilesDataset
     if config["numerical_features"]:
-        return SequentialDataset
+        return CompatibleDataset
     kinds = _read_inter_header(config).values()
-    return SequentialDataset if any(kind.endswith("seq") for kind in kinds) else WindowedDataset
+    return CompatibleDataset if any(kind.endswith("seq") for kind in kinds) else WindowedDataset
 
 
 def _choose_evaluation_loader(config, phase: str) -> type[FullSortLoader] | type[NegSampleLoader]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureSource
 from torch import Tensor
 
+from recbole_echomamba.data.compatible_dataset import CompatibleDataset
 from recbole_echomamba.system.errors import UserError
 
 
-class SplitFilesDataset(SequentialDataset):
+class SplitFilesDataset(CompatibleDataset):
     """Read the files that ``benchmark_filename`` names; the rows are the samples, as in RecBole."""
 
     @property
@@ -55,6 +55,8 @@ class SplitFilesDataset(SequentialDataset):
         # RecBole's own method works only where the item field is called item_id
         self.item_id_list_field = self._item_list
         super()._benchmark_presets()
+        # under pandas 3 RecBole's own method writes the number of rows
+        self.inter_feat[self.item_list_length_field] = [len(row) for row in self.inter_feat[self._item_list]]
 
     def _change_feat_format(self):
         super()._change_feat_format()

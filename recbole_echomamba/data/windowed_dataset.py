@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_echomamba.data import cache
-from recbole_echomamba.data.atomic_file import LazyTokenIds, keep_by_count, number_tokens, read_atomic_file, read_header
+from recbole_echomamba.data.atomic_file import LazyTokenIds, keep_by_count, read_atomic_file
+from recbole_echomamba.data.compatible_dataset import CompatibleDataset
 from recbole_echomamba.data.samples import count_reordered_users, find_samples, split_leave_one_out
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import UserError
@@ -33,7 +33,7 @@ HELD_OUT_PER_USER = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
 STORED_TYPES = {FeatureType.TOKEN: np.int32, FeatureType.FLOAT: np.float32}
 
 
-class WindowedDataset(SequentialDataset):
+class WindowedDataset(CompatibleDataset):
     """Read, filter, number and order interactions as RecBole does; samples are windows, see :class:`.WindowedInteraction`.
 
     The interactions are ordered by user and time. Times are compared as float32, as in RecBole, unless ``exact_time_order`` is
@@ -62,10 +62,6 @@ class WindowedDataset(SequentialDataset):
         self._sort_interactions()
         if key and self.user_feat is None and self.item_feat is None:
             cache.store(self._inter_file, key, *self._cached_content())
-
-    def _get_preset(self):
-        super()._get_preset()
-        self.field2token_id = LazyTokenIds(self.field2id_token)
 
     @property
     def _inter_file(self) -> Path:
@@ -107,22 +103,12 @@ class WindowedDataset(SequentialDataset):
         self._warn_of_reordered_users()
 
     def _load_feat(self, filepath, source):
-        loaded, not_loaded = self._get_load_and_unload_col(source)
-        if loaded == set():
-            return super()._load_feat(filepath, source)
-        separator, encoding = self.config["field_separator"], self.config["encoding"]
-        kinds = {
-            name: kind
-            for name, kind in read_header(Path(filepath), separator, encoding).items()
-            if (loaded is None or name in loaded) and name not in (not_loaded or ())
-        }
-        if source != FeatureSource.INTERACTION or not set(kinds.values()) <= {"token", "float"}:
+        kinds = self._choose_columns(Path(filepath), source)
+        if source != FeatureSource.INTERACTION or not kinds or not set(kinds.values()) <= {"token", "float"}:
             return super()._load_feat(filepath, source)
         for name, kind in kinds.items():
-            self.field2source[name], self.field2type[name] = source, FeatureType(kind)
-            self.field2seqlen[name] = 1
-            if kind == "float":
-                self.field2bucketnum[name] = 2
+            self._register(name, kind, source)
+        separator, encoding = self.config["field_separator"], self.config["encoding"]
         frame = read_atomic_file(Path(filepath), separator, encoding, kinds)
         self._warn_of_missing_times(frame)
         return frame
@@ -194,22 +180,6 @@ class WindowedDataset(SequentialDataset):
         stays_without_interactions = least <= 0
         feat = getattr(self, feat_name)
         setattr(self, feat_name, feat[[stays_by_text.get(text, stays_without_interactions) for text in feat[field]]])
-
-    def _remap(self, remap_list):
-        if not remap_list:
-            return
-        columns = [
-            feat[field].values if kind == FeatureType.TOKEN else np.concatenate(feat[field].values)
-            for feat, field, kind in remap_list
-        ]
-        numbered, texts = number_tokens(columns)
-        for (feat, field, kind), ids in zip(remap_list, numbered, strict=True):
-            if field not in self.field2id_token:
-                self.field2id_token[field] = texts
-            if kind == FeatureType.TOKEN:
-                feat[field] = ids
-            else:
-                feat[field] = np.split(ids, np.cumsum([len(row) for row in feat[field]])[:-1])
 
     def _sort_interactions(self) -> None:
         """Sort by user and time, with rows of equal time in the order of the file, and narrow ids and floats to 32 bits."""

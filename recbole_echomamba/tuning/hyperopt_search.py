@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import math
 import os
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from packaging.version import Version
 from recbole.trainer.hyper_tuning import HyperTuning
 
 from recbole_echomamba.system.errors import UserError
@@ -59,6 +63,10 @@ class Search(HyperTuning):
         self._objective = objective
         self._ranges = space
         nodes = {name: each.to_hyperopt(name) for name, each in space.items()}
+        if algo == "exhaustive":
+            # RecBole's own draws combinations with a generator that Hyperopt 0.3 does not accept
+            algo = self._propose_next
+            max_evals = math.prod(len(each.values) for each in space.values())
         super().__init__(self._get_trial, space=nodes, algo=algo, max_evals=max_evals, early_stop=early_stop)
 
     def trial(self, params: dict) -> dict:
@@ -90,9 +98,22 @@ class Search(HyperTuning):
                 algo=self.algo,
                 max_evals=self.max_evals,
                 early_stop_fn=self.early_stop_fn,
-                rstate=np.random.RandomState(self.seed),
                 show_progressbar=False,
+                rstate=make_generator(self.seed),
             )
+
+    def _propose_next(self, new_ids: list[int], domain, trials, seed: int) -> list[dict]:
+        """Propose combinations of choices in random order, none twice; it has the arguments of Hyperopt's algorithms."""
+        combinations = list(itertools.product(*(range(len(each.values)) for each in self._ranges.values())))
+        random.Random(self.seed).shuffle(combinations)
+        documents = []
+        for new_id, combination in zip(new_ids, combinations[len(trials.trials) :], strict=False):
+            values = dict(zip(self._ranges, combination, strict=True))
+            misc = {"tid": new_id, "cmd": domain.cmd, "workdir": domain.workdir}
+            misc["idxs"] = {name: [new_id] for name in values}
+            misc["vals"] = {name: [place] for name, place in values.items()}
+            documents += trials.new_trial_docs([new_id], [None], [domain.new_result()], [misc])
+        return documents
 
     def _get_trial(self, params: dict, config_files=None) -> dict:
         """Return the trial with these settings from the file, or train it and add it to the file."""
@@ -117,6 +138,15 @@ def describe_trial(trial: dict) -> str:
     if trial["best_valid_score"] is None:
         return f"{settings}: failed, {trial['error']}"
     return f"{settings}: best validation {trial['best_valid_score']:.4f}"
+
+
+def make_generator(seed: int) -> np.random.Generator | np.random.RandomState:
+    """Return the random generator that the installed Hyperopt takes: a ``RandomState`` before 0.2.6, a ``Generator`` since."""
+    import hyperopt
+
+    if Version(hyperopt.__version__) < Version("0.2.6"):
+        return np.random.RandomState(seed)
+    return np.random.default_rng(seed)
 
 
 def append_line(file: Path, entry: dict) -> None:

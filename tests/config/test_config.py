@@ -2,8 +2,10 @@ import os
 import shutil
 import sys
 
+import numpy as np
 import pytest
 import yaml
+from recbole.config import Config as RecBoleConfig
 
 from recbole_echomamba import Config, Mamba4Rec
 from recbole_echomamba.config import config
@@ -19,6 +21,17 @@ def test_a_later_source_wins_over_an_earlier_one(tmp_path):
     assert (config["MAX_ITEM_LIST_LENGTH"], config["dropout_prob"]) == (30, 0.5)
     config = Config("EchoMamba4Rec", "ml-100k", [str(file)], {"MAX_ITEM_LIST_LENGTH": "20"})
     assert (config["MAX_ITEM_LIST_LENGTH"], config["dropout_prob"]) == (20, 0.5)
+
+
+def test_numpy_names_that_recbole_reads_exist_without_those_that_numpy_2_removed(monkeypatch):
+    for name in ("float_", "complex_", "unicode_"):
+        monkeypatch.delattr(np, name, raising=False)
+    for name in ("float", "long", "unicode"):
+        monkeypatch.delattr(np, name, raising=False)
+    with pytest.raises(AttributeError, match="float_"):
+        RecBoleConfig.compatibility_settings(None)
+    Config.compatibility_settings(None)
+    assert np.zeros(1, np.float).dtype == np.float64
 
 
 def test_the_authors_settings_are_the_defaults():

@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from recbole.data import data_preparation as stock_preparation
@@ -10,6 +11,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.utils import init_seed
 
 from recbole_echomamba import Config, Trainer, create_dataset, data_preparation, get_model
+from recbole_echomamba.data.compatible_dataset import CompatibleDataset
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import UserError
@@ -30,13 +32,16 @@ SMALL = {
 MODELS = ["SASRec", "BERT4Rec", "GRU4Rec", "Caser", "NARM", "FPMC", "EchoMamba4Rec", "Mamba4Rec"]
 
 
-def both(model, data="ml-100k", **changed):
+PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
+
+
+def both(model, data="ml-100k", reference=SequentialDataset, **changed):
     """Config, dataset and loaders from the same settings and seed: first RecBole's, then ours."""
     made = []
     for stock in (True, False):
         config = Config(model, data, config_dict={**SMALL, **changed})
         init_seed(config["seed"], True)
-        dataset = SequentialDataset(config) if stock else create_dataset(config)
+        dataset = reference(config) if stock else create_dataset(config)
         loaders = stock_preparation(config, dataset) if stock else data_preparation(config, dataset)
         made.append((config, dataset, loaders))
     assert isinstance(made[1][1], WindowedDataset)
@@ -114,7 +119,10 @@ def test_the_matrix_of_interactions_is_recboles():
 
 def test_item_and_user_features_are_joined_as_recbole_joins_them():
     columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "class"], "user": ["user_id", "age"]}
-    (_, theirs, (a, _, _)), (_, ours, (b, _, _)) = both("GRU4RecF", load_col=columns, selected_features=["class"])
+    # under pandas 3 RecBole's own class cannot read lists
+    reference = CompatibleDataset if PANDAS_3 else SequentialDataset
+    changed = {"load_col": columns, "selected_features": ["class"]}
+    (_, theirs, (a, _, _)), (_, ours, (b, _, _)) = both("GRU4RecF", reference=reference, **changed)
     assert ours.item_num == theirs.item_num
     assert ours.field2id_token["class"].tolist() == theirs.field2id_token["class"].tolist()
     assert_same_samples(theirs.item_feat, ours.item_feat)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.version import Version
+from recbole.trainer.hyper_tuning import HyperTuning
 
 from recbole_echomamba import Trainer
 from recbole_echomamba.__main__ import main
@@ -87,6 +89,16 @@ def test_an_exhaustive_search_tries_every_combination_once_and_survives_one_that
     failed = [trial for trial in found.trials if trial["best_valid_score"] is None]
     assert [(trial["params"], trial["error"]) for trial in failed] == [({"x": 3, "y": 0.2}, "NaN scores")]
     assert found.best_score == pytest.approx(2.9)
+
+
+def test_recboles_own_exhaustive_search_cannot_draw_under_hyperopt_0_3(tmp_path):
+    hyperopt = pytest.importorskip("hyperopt")
+    if Version(hyperopt.__version__) < Version("0.2.6"):
+        pytest.skip("RecBole's own works under this Hyperopt")
+    nodes = {name: each.to_hyperopt(name) for name, each in CHOICES.items()}
+    stock = HyperTuning(lambda params, files: Scores()(params), space=nodes, algo="exhaustive")
+    with pytest.raises(AttributeError, match="integers"):
+        stock.run()
 
 
 def test_early_stopping_survives_a_first_trial_that_fails(tmp_path):
