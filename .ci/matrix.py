@@ -1,7 +1,7 @@
 """Install, train and test on every Python of this machine, and print a table: ``make matrix``.
 
-A Python is found on PATH, in pyenv or by uv. Each gets a fresh environment in ``.venv-matrix``, which is removed again. Where there is
-no interpreter of a version, uv resolves the pins for it.
+A Python is found on PATH, in pyenv or by uv. Each gets a fresh environment in ``.venv-matrix``, which is removed again. Where
+there is no interpreter of a version, uv resolves the pins for it.
 """
 
 from __future__ import annotations
