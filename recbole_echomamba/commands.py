@@ -240,13 +240,16 @@ def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search")
     group.add_argument("--params_file", metavar="FILE", help="the search space (default: properties/hyper/MODEL.hyper)")
     group.add_argument(
-        "--tool", default="Hyperopt", choices=["Hyperopt", "Ray"], help="library that searches (default: %(default)s)"
+        "--tool",
+        default="Hyperopt",
+        choices=["Hyperopt", "Optuna", "Ray"],
+        help="library that searches (default: %(default)s)",
     )
     group.add_argument(
         "--algo",
         default="exhaustive",
         choices=["exhaustive", "random", "bayes"],
-        help="how Hyperopt searches (default: %(default)s)",
+        help="how Hyperopt and Optuna search (default: %(default)s)",
     )
     group.add_argument(
         "--max_evals",
@@ -260,7 +263,7 @@ def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=10,
         metavar="N",
-        help="Hyperopt: stop after N trials without improvement (default: %(default)s)",
+        help="Hyperopt and Optuna: stop after N trials without improvement (default: %(default)s)",
     )
     group.add_argument("--resume", action="store_true", help="resume the search in the folder --out")
     group = parser.add_argument_group("Ray")

@@ -8,6 +8,7 @@ import io
 import logging
 import math
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -196,11 +197,11 @@ def _attack_inter(tally: Tally, budget: Budget, *, scene: Scene, scratch: Path, 
         users, items = (
             dataset.id2token(field, dataset.inter_feat[field].to_numpy()) for field in ("user_id", "item_id")
         )
-        lines = [line.split("\t") for line in content.decode("utf-8").split("\n")[1:] if line.rstrip("\r")]
-        columns = content.decode("utf-8").split("\n")[0].rstrip("\r").split("\t")
+        header, *rest = re.split("\r\n|\n|\r", content.decode("utf-8"))
+        columns, lines = header.split("\t"), [line.split("\t") for line in rest if line]
         at_user, at_item = columns.index("user_id:token"), columns.index("item_id:token")
         rows = [[*row, "", ""] for row in lines]
-        written = sorted((row[at_user].rstrip("\r"), row[at_item].rstrip("\r")) for row in rows)
+        written = sorted((row[at_user], row[at_item]) for row in rows)
         read = sorted(zip(users, items, strict=True))
         if read != written and not words:
             return f"read {[row for row in read if row not in written]}, written {[row for row in written if row not in read]}"

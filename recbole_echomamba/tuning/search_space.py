@@ -61,6 +61,15 @@ class Range:
         """Return the value of the setting for what Hyperopt drew from :meth:`to_hyperopt`."""
         return self.values[value] if self.kind == "choice" else value
 
+    def suggest_to_optuna(self, trial, name: str):
+        """Draw a value of the setting ``name`` for a trial of Optuna; a choice is drawn by position, as for Hyperopt."""
+        if self.kind == "choice":
+            return self.values[trial.suggest_categorical(name, range(len(self.values)))]
+        low, high = self.values[:2]
+        if self.kind == "loguniform":
+            return trial.suggest_float(name, math.exp(low), math.exp(high), log=True)
+        return trial.suggest_float(name, low, high, step=self.values[2] if self.kind == "quniform" else None)
+
     def to_ray(self):
         """Return the domain of Ray Tune."""
         from ray import tune

@@ -1,4 +1,4 @@
-"""Search for the settings of a model by validation, with Hyperopt or Ray Tune; an interrupted search can be resumed."""
+"""Search for the settings of a model by validation, with Hyperopt, Optuna or Ray Tune; an interrupted search can be resumed."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def tune(
         config_dict: settings of all trials.
         params_file: the ``.hyper`` file with the search space; by default that of the model in ``properties/hyper``.
         out: the folder of the search, by default ``tuning/MODEL-DATASET``.
-        tool: ``Hyperopt`` or ``Ray``.
-        algo: how Hyperopt searches: ``exhaustive``, ``random`` or ``bayes``.
+        tool: ``Hyperopt``, ``Optuna`` or ``Ray``.
+        algo: how Hyperopt and Optuna search: ``exhaustive``, ``random`` or ``bayes``.
         max_evals: the number of trials; an exhaustive search makes all.
-        early_stop: Hyperopt stops after this many trials without a better one.
+        early_stop: Hyperopt and Optuna stop after this many trials without a better one.
         resume: whether to resume the search in ``out``.
         output_file: the file to write instead of ``trials.md``.
         display_file: the file to write instead of ``trials.png``.
@@ -144,7 +144,7 @@ def check_options(options: SearchOptions, config: Config, space: dict[str, Range
             f"{options.tool} is not installed; install it with pip install -c constraints.txt '.[tune]' in the checkout"
         )
     continuous = [name for name, each in space.items() if each.kind != "choice"]
-    if options.tool == "Hyperopt" and options.algo == "exhaustive" and continuous:
+    if options.tool != "Ray" and options.algo == "exhaustive" and continuous:
         raise UserError(
             f"an exhaustive search needs choices, but {', '.join(continuous)} has a range; use --algo=bayes"
         )
@@ -172,7 +172,7 @@ def describe_search(config: Config, space: dict[str, Range], options: SearchOpti
         "settings": {key: value for key, value in config.settings.items() if key not in varying},
         "tool": options.tool,
     }
-    if options.tool == "Hyperopt":
+    if options.tool != "Ray":
         description["algo"] = options.algo
     else:
         # Ray plans all trials at the start, so a resumed search cannot have more.
@@ -236,6 +236,21 @@ def run_search(
             cpus=options.cpus_per_trial,
             gpus=options.gpus_per_trial,
         )
+    if options.tool == "Optuna":
+        from recbole_echomamba.tuning import optuna_search
+
+        search = optuna_search.Search(
+            objective,
+            space,
+            out,
+            algo=options.algo,
+            max_evals=options.max_evals,
+            early_stop=options.early_stop,
+            seed=config["seed"],
+            maximize=config["valid_metric_bigger"],
+        )
+        search.run()
+        return search.trials
     from recbole_echomamba.tuning.hyperopt_search import Search
 
     search = Search(

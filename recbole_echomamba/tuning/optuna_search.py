@@ -1,0 +1,159 @@
+"""Search with Optuna: every trial is in a journal that several processes can share, and weak trials end early.
+
+The journal holds each trial with its settings, the score of every epoch and its outcome. A process asks it for settings, trains
+them, and writes the outcome; started again, or started beside another, it goes on with the trials that are in the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from recbole_echomamba.system.terminal import PROGRESS
+from recbole_echomamba.tuning.hyperopt_search import TRAINING_ERRORS, describe_trial
+from recbole_echomamba.tuning.search_space import Range, convert_to_plain
+
+JOURNAL_FILE = "optuna.journal"
+OUTCOME = "outcome"
+"""The attribute of a trial in the journal that holds what the objective returned; an interrupted trial has none."""
+
+TRIALS_BEFORE_PRUNING = 5
+"""How many trials are trained to the end before the median of an epoch can end others."""
+
+
+class Search:
+    """Search the settings with the best validation score.
+
+    Args:
+        objective: trains a trial, see :class:`.Objective`.
+        space: the ranges of the settings by name.
+        folder: the folder of the search, which holds the journal.
+        algo: ``exhaustive`` (every combination of choices), ``random`` (no combination of choices twice) or ``bayes``
+            (tree-structured Parzen estimators, Bergstra et al. 2011).
+        max_evals: the number of trials of all processes; an exhaustive search makes all.
+        early_stop: the search stops after this many trials without a better one.
+        seed: the seed of the proposals.
+        maximize: whether a larger score is better.
+
+    A trial holds ``params``, and what the objective returned; or an ``error`` and ``None`` as ``best_valid_score``. One that was
+    ended early has ``pruned``.
+    """
+
+    def __init__(
+        self,
+        objective: Callable,
+        space: dict[str, Range],
+        folder: Path,
+        algo: str,
+        max_evals: int,
+        early_stop: int,
+        seed: int,
+        maximize: bool,
+    ):
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._objective = objective
+        self._space = space
+        self._max_evals = None if algo == "exhaustive" else max_evals
+        self._early_stop = early_stop
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING, n_warmup_steps=1)
+        self._study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL_FILE))),
+            study_name="search",
+            load_if_exists=True,
+            direction="maximize" if maximize else "minimize",
+            sampler=_make_sampler(algo, space, seed),
+            pruner=optuna.pruners.NopPruner() if algo == "exhaustive" else pruner,
+        )
+
+    @property
+    def trials(self) -> list[dict]:
+        """The finished trials, of all processes."""
+        return [trial.user_attrs[OUTCOME] for trial in self._study.trials if OUTCOME in trial.user_attrs]
+
+    def run(self) -> None:
+        """Make all trials that the journal does not hold.
+
+        Raises:
+            KeyboardInterrupt: the search was interrupted; its trial is trained again when the search is resumed.
+        """
+        self._enqueue_interrupted()
+        if not self._is_over():
+            self._study.optimize(self._train, callbacks=[self._stop_when_over])
+
+    def _train(self, trial: optuna.Trial) -> float:
+        params = convert_to_plain({name: each.suggest_to_optuna(trial, name) for name, each in self._space.items()})
+        outcome = self._find_trained(params)
+        if outcome is None:
+            outcome = {"params": params, **self._call_objective(trial, params)}
+        trial.set_user_attr(OUTCOME, outcome)
+        PROGRESS.info("trial %d: %s", trial.number + 1, describe_trial(outcome))
+        if outcome["best_valid_score"] is None or outcome.get("pruned"):
+            raise optuna.TrialPruned
+        return outcome["best_valid_score"]
+
+    def _call_objective(self, trial: optuna.Trial, params: dict) -> dict:
+        so_far: dict = {}
+
+        def report(result: dict) -> None:
+            so_far.update(result)
+            trial.report(result["best_valid_score"], result["epochs"])
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        try:
+            return self._objective(params, report)
+        except optuna.TrialPruned:
+            return {**so_far, "pruned": True}
+        except TRAINING_ERRORS as error:
+            return {"best_valid_score": None, "error": str(error)}
+
+    def _find_trained(self, params: dict) -> dict | None:
+        """Return the outcome of an earlier trial with the same settings: they are trained once."""
+        key = json.dumps(params, sort_keys=True)
+        return next((trial for trial in self.trials if json.dumps(trial["params"], sort_keys=True) == key), None)
+
+    def _enqueue_interrupted(self) -> None:
+        """Propose the settings of trials again that Ctrl-C ended, each once."""
+
+        def key_of(trial):
+            return json.dumps(trial.system_attrs.get("fixed_params", trial.params), sort_keys=True)
+
+        trials = self._study.trials
+        made = {key_of(trial) for trial in trials if OUTCOME in trial.user_attrs or not trial.state.is_finished()}
+        for trial in trials:
+            if trial.state == TrialState.FAIL and key_of(trial) not in made:
+                self._study.enqueue_trial(trial.params)
+                made.add(key_of(trial))
+
+    def _stop_when_over(self, study: optuna.Study, trial) -> None:
+        if self._is_over():
+            study.stop()
+
+    def _is_over(self) -> bool:
+        scores = [trial["best_valid_score"] for trial in self.trials]
+        if self._max_evals is not None and len(scores) >= self._max_evals:
+            return True
+        scored = [place for place, score in enumerate(scores) if score is not None]
+        if self._max_evals is None or not scored:
+            return False
+        choose = max if self._study.direction == optuna.study.StudyDirection.MAXIMIZE else min
+        best = choose(scored, key=lambda place: scores[place])
+        return len(scores) - 1 - best >= self._early_stop
+
+
+def _make_sampler(algo: str, space: dict[str, Range], seed: int) -> optuna.samplers.BaseSampler:
+    if algo == "bayes":
+        return optuna.samplers.TPESampler(seed=seed)
+    if all(each.kind == "choice" for each in space.values()):
+        # draws combinations at random, none twice, and ends the search when there is none left
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.BruteForceSampler(seed=seed)
+    return optuna.samplers.RandomSampler(seed=seed)
