@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from recbole_echomamba import Config
+from recbole_echomamba.config.settings_files import properties_directory
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.tuning.search_space import Range, convert_to_plain, read_space
 
@@ -97,3 +99,10 @@ def test_our_models_have_a_search_space_around_their_defaults():
 def test_whole_numbers_become_integers():
     assert convert_to_plain({"a": 16.0, "b": 0.5, "c": (1, 2), "d": 0.0}) == {"a": 16, "b": 0.5, "c": [1, 2], "d": 0}
     assert isinstance(convert_to_plain({"stopping_step": 0.0})["stopping_step"], int)
+
+
+@pytest.mark.parametrize("file", sorted(properties_directory().glob("hyper/*.hyper")), ids=lambda file: file.stem)
+def test_every_search_space_that_ships_fits_its_model(file):
+    space = read_space(file)
+    values = {name: each.first_value for name, each in space.items()}
+    assert Config(file.stem, "ml-100k", config_dict=values).settings.items() >= values.items()
