@@ -132,7 +132,7 @@ class Budget:
     def part(self, index: int, parts: int) -> Budget:
         """Return the budget of one of several attacks that share what is left, in order."""
         now = time.monotonic()
-        return Budget(self.most // parts, now + (self.deadline - now) / (parts - index))
+        return Budget(-(-self.most // parts), now + (self.deadline - now) / (parts - index))
 
     @property
     def over(self) -> bool:
