@@ -119,6 +119,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--resume", metavar="RUN", help="resume an interrupted run directory, or train it for more --epochs"
     )
+    group.add_argument(
+        "--continue",
+        dest="continue_from",
+        metavar="RUN",
+        help="train a run on in a new one, with its settings and weights, when the data have grown",
+    )
     group = parser.add_argument_group("several processes")
     group.add_argument(
         "--nproc", type=int, default=1, metavar="N", help="processes on this machine (default: %(default)s)"
@@ -145,7 +151,9 @@ def execute_run(options: argparse.Namespace, settings: dict[str, str]) -> None:
 
     if options.result_file:
         check_writable(options.result_file, "--result_file")
-    if options.resume is None:
+    if options.continue_from is not None:
+        check_run_directory(options.continue_from)
+    elif options.resume is None:
         check_arguments([options.model], options.dataset, split_list(options.config_files), settings)
     else:
         check_run_directory(options.resume)
@@ -164,6 +172,7 @@ def execute_run(options: argparse.Namespace, settings: dict[str, str]) -> None:
         group_offset=options.group_offset,
         result_file=options.result_file,
         resume=options.resume,
+        continue_from=options.continue_from,
     )
     # Of several processes only the first keeps a run and shows its result.
     if result and result["run_directory"]:

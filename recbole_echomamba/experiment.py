@@ -41,6 +41,7 @@ from recbole_echomamba.training.run_directory import (
     write_settings,
 )
 from recbole_echomamba.training.trainer import Trainer
+from recbole_echomamba.training.warm_start import start_from
 
 MANY_ITEMS = 200_000
 """From so many items on, cross-entropy over all of them takes most of a training step, and a sampled loss is suggested."""
@@ -108,6 +109,7 @@ def run(
     result_file=None,
     resume=None,
     verbose=False,
+    continue_from=None,
 ) -> dict:
     """Train, validate and test one model, like RecBole's ``run`` and for every sequential model.
 
@@ -129,6 +131,8 @@ def run(
         resume: a run directory to resume with its own settings; ``config_dict`` may change ``epochs``, ``stopping_step`` and
             settings without an effect on the result, such as ``show_progress``.
         verbose: whether to show all that is logged.
+        continue_from: a run directory to continue on data that have grown since: a new run with its settings, except for those in
+            ``config_dict``, and with the setting ``init_from``.
 
     Returns:
         RecBole's ``best_valid_score, valid_score_bigger, best_valid_result, test_result`` and the other contents of
@@ -143,6 +147,8 @@ def run(
     if nproc < 1:
         raise UserError(f"nproc must be at least 1, it is {nproc}")
     config_dict = dict(config_dict or {})
+    if continue_from is not None:
+        model, dataset, config_dict = _settings_to_continue(continue_from, model, dataset, config_dict)
     gpu = str(config_dict.get("gpu_id", ""))
     if resume is not None:
         model, dataset, config_dict = _settings_to_resume(resume, model, dataset, config_file_list, config_dict)
@@ -275,6 +281,14 @@ def _load_config(directory, model, config_dict: dict | None) -> Config:
     return Config(find_model(directory, name, model), dataset_name, config_dict={**settings, **config_dict})
 
 
+def _settings_to_continue(directory, model, dataset, config_dict):
+    """Return model, dataset and settings of a run that continues another one."""
+    settings = read_settings(directory)
+    own_model, own_dataset = settings.pop("model"), settings.pop("dataset")
+    begin = {"init_from": str(Path(directory).resolve())}
+    return find_model(directory, own_model, model), dataset or own_dataset, {**settings, **begin, **config_dict}
+
+
 def _settings_to_resume(directory, model, dataset, config_file_list, config_dict):
     """Return model, dataset and settings of a run to resume, with the changes that are allowed.
 
@@ -319,7 +333,7 @@ def _run_process(model, dataset, config_file_list, options: RunOptions, config_d
 def _run(config: Config, options: RunOptions, log: RunLog) -> dict:
     if is_main_process(config):
         PROGRESS.info("%s on %s, seed %d", config.model, config.dataset, config["seed"])
-    built = build(config, before_split=partial(_start_log, config, log))
+    built = build(config, before_split=partial(_prepare_dataset, config, options, log))
     _suggest_sampled_loss(config, built.dataset.item_num)
     _log_model(config, built)
     trainer = Trainer(config, built.model)
@@ -328,6 +342,8 @@ def _run(config: Config, options: RunOptions, log: RunLog) -> dict:
             trainer.resume(options.resume)
             if options.saved and is_main_process(config):
                 write_settings(Path(options.resume), config)
+        if config["init_from"] and not trainer.history:
+            start_from(trainer, config["init_from"])
         test_result = _train_and_test(trainer, built, options.saved)
         result = {**_describe_result(config, trainer, test_result), "warnings": log.warnings}
         if is_main_process(config):
@@ -337,8 +353,10 @@ def _run(config: Config, options: RunOptions, log: RunLog) -> dict:
     return result
 
 
-def _start_log(config: Config, log: RunLog, dataset: SequentialDataset) -> None:
-    """Open the log file, once the dataset is known to be readable, and log what is trained on what."""
+def _prepare_dataset(config: Config, options: RunOptions, log: RunLog, dataset: SequentialDataset) -> None:
+    """Number the dataset like the run that this one begins with, and open the log, now that the data are known to be readable."""
+    if config["init_from"]:
+        renumber_like_run(dataset, config["init_from"], sha256(*atomic_files(config)), keep_new_items=True)
     if is_main_process(config):
         show_dataset(dataset, open_log(log, config))
     getLogger().info(config)

@@ -77,6 +77,7 @@ ADDED_LATER = {
     "pairs_per_block": None,
     "lr_schedule": "constant",
     "lr_warmup": 0,
+    "init_from": None,
     "train_negatives": 1024,
     "negative_distribution": "uniform",
 }

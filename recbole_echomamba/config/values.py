@@ -51,7 +51,7 @@ CHOICES = {
 }
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 PATHS = ("data_path", "checkpoint_dir")
-TEXT_SETTINGS = ("data_path", "checkpoint_dir", "encoding")
+TEXT_SETTINGS = ("data_path", "checkpoint_dir", "encoding", "init_from")
 """Settings that are text which files can hold: without NUL, and UTF-8."""
 
 TRANSFORM_SETTINGS = {

@@ -34,23 +34,24 @@ def write_vocabulary(directory: Path, dataset, data_hash: str) -> None:
     write_recorded(Path(directory) / FILE, lambda temporary: pyarrow.parquet.write_table(table, temporary))
 
 
-def renumber_like_run(dataset, directory: Path | str, data_hash: str) -> None:
+def renumber_like_run(dataset, directory: Path | str, data_hash: str, keep_new_items: bool = False) -> None:
     """Give the users and items of a dataset the ids they had when a run was trained.
 
-    Interactions with items that the run was not trained on are removed. Users it was not trained on are numbered after the
-    others. A warning is logged if the data have changed.
+    Users that the run was not trained on are numbered after the others. Interactions with items it was not trained on are
+    removed, and a warning is logged if the data have changed; or new items are numbered after the others, too.
 
     Args:
         dataset: what :func:`.create_dataset` returned, not yet split; it is changed in place.
         directory: the run directory.
         data_hash: SHA-256 of the atomic files that the dataset was read from.
+        keep_new_items: whether to keep items that the run was not trained on, for a model that is trained on.
 
     Raises:
         MissingFileError: the run has no vocabulary.
         UserError: the vocabulary is damaged, or more than users and items has changed.
     """
     texts, trained_on = read_vocabulary(directory)
-    if trained_on != data_hash:
+    if trained_on != data_hash and not keep_new_items:
         logging.getLogger().warning(
             "the data have changed since %s was trained: results are on the present data", directory
         )
@@ -67,7 +68,7 @@ def renumber_like_run(dataset, directory: Path | str, data_hash: str) -> None:
             f"{', '.join(sorted(changed))} of dataset {dataset.dataset_name} have other values than when {directory} was "
             "trained, which is possible for users and items without features only; train a new run on these data"
         )
-    removed = dataset.renumber(texts)
+    removed = dataset.renumber(texts, keep_new_items)
     if removed:
         logging.getLogger().warning(
             "%d interactions with items that %s was not trained on are left out", removed, directory

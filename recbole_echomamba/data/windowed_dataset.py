@@ -200,13 +200,14 @@ class WindowedDataset(CompatibleDataset):
                 self.reordered_users,
             )
 
-    def renumber(self, texts: dict[str, np.ndarray]) -> int:
+    def renumber(self, texts: dict[str, np.ndarray], keep_new_items: bool = False) -> int:
         """Number users and items by given texts, before :meth:`build`.
 
-        Interactions with other items are removed; other users are numbered after the given ones.
+        Other users are numbered after the given ones; interactions with other items are removed, or these too are numbered.
 
         Args:
             texts: for the user and the item field, the texts by id, ``[PAD]`` first.
+            keep_new_items: whether to number other items.
 
         Returns:
             The number of interactions removed.
@@ -216,7 +217,7 @@ class WindowedDataset(CompatibleDataset):
             own = self.field2id_token[field]
             number_of = pd.Index(texts[field]).get_indexer(own)
             self.field2id_token[field] = texts[field]
-            if field == self.uid_field:
+            if field == self.uid_field or keep_new_items:
                 new = number_of < 0
                 number_of[new] = len(texts[field]) + np.arange(new.sum())
                 self.field2id_token[field] = np.concatenate([texts[field], own[new]])
