@@ -261,7 +261,7 @@ WRONG = {
     "an unknown command": (["train"], "invalid choice: 'train'"),
     "a missing argument": (["compare", "--dataset=cycle"], "the following arguments are required: --models"),
     "no number": (["run", "--nproc=two"], "argument --nproc: invalid int value: 'two'"),
-    "an unknown choice": (["tune", "--tool=Optuna"], "argument --tool: invalid choice: 'Optuna'"),
+    "an unknown choice": (["tune", "--tool=Grid"], "argument --tool: invalid choice: 'Grid'"),
     "two models": (["run", "-m=SASRec", "--model=GRU4Rec"], "is given twice, as 'SASRec' and 'GRU4Rec'"),
     "two numbers": (["run", "--nproc=1", "--nproc=2"], "--nproc: is given twice, as '1' and '2'"),
     "two lists": (["compare", "--models=A", "-d=c", "--seeds=1", "--seeds=2"], "--seeds: is given twice"),
@@ -296,6 +296,7 @@ DEFAULTS = {
         "group_offset": 0,
         "result_file": None,
         "resume": None,
+        "continue_from": None,
     },
     "compare": {
         "models": "m",
