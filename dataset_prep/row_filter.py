@@ -36,6 +36,11 @@ class RowFilter:
         if tree["error"] or len(tree["statements"]) != 1:
             reason = tree.get("error_message", "it is more than an expression")
             raise PreparationError(f"--where={expression!r} cannot be read: {reason}")
+        beyond = {node["class"] for node in _find_nodes(tree) if node.get("class") in ("WINDOW", "SUBQUERY")}
+        if beyond:
+            raise PreparationError(
+                f"--where={expression!r} looks at other rows ({', '.join(sorted(beyond)).lower()}); write a condition on one row"
+            )
         self.columns = list(dict.fromkeys(_find_columns(tree)))
         if not self.columns:
             raise PreparationError(
@@ -66,22 +71,28 @@ class RowFilter:
         self._connection.register("rows", table)
         query = f"SELECT coalesce(CAST(({self._expression}\n) AS BOOLEAN), false) FROM rows"
         try:
-            return [kept for (kept,) in self._connection.execute(query).fetchall()]
+            kept_rows = [kept for (kept,) in self._connection.execute(query).fetchall()]
         except duckdb.Error as error:
             reason, _, _ = str(error).partition("\n")
             raise PreparationError(
                 f"{file.label}: --where={self._expression!r} cannot be evaluated: {reason}; values are text, "
                 "cast numbers with try_cast(COLUMN AS double)"
             ) from None
+        if len(kept_rows) != len(table):
+            raise PreparationError(f"--where={self._expression!r} sums over rows; write a condition on one row")
+        return kept_rows
 
 
-def _find_columns(node: object) -> Iterator[str]:
+def _find_nodes(tree: object) -> Iterator[dict]:
+    """Yield the nodes of a parsed query."""
+    if isinstance(tree, dict):
+        yield tree
+    for value in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _find_nodes(value)
+
+
+def _find_columns(tree: object) -> Iterator[str]:
     """Yield the names of the columns in a parsed query."""
-    if isinstance(node, dict):
+    for node in _find_nodes(tree):
         if node.get("class") == "COLUMN_REF":
             yield node["column_names"][-1]
-        for value in node.values():
-            yield from _find_columns(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _find_columns(value)

@@ -230,6 +230,8 @@ class StateSpaceRecommender(SequentialRecommender):
 def gap_buckets(time_seq: Tensor) -> Tensor:
     """Number the time since the previous item on a logarithmic scale: ``[B, L] -> [B, L]``, from 0 to ``GAP_BUCKETS - 1``.
 
+    Times are float32, as in RecBole: of today's seconds since 1970 only gaps of about two minutes and more are told apart.
+
     The first item of a history, padding, and a history without times (all zero) get 0; no later time is read.
 
     Args:

@@ -43,7 +43,23 @@ class TerminalHandler(logging.Handler):
             text = f"warning: {record.getMessage()}"
         else:
             return
-        tqdm.write(text if sys.stderr.isatty() else COLOUR.sub("", text), file=sys.stderr)
+        # a terminal that is gone does not end a training
+        with contextlib.suppress(OSError, ValueError):
+            tqdm.write(text if sys.stderr.isatty() else COLOUR.sub("", text), file=sys.stderr)
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that does not end a training, nor print a traceback for each record, where it cannot be written.
+
+    The disk is named when the weights and the result are written to it.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leave the record out."""
 
 
 class RunLog(logging.Handler):
@@ -57,7 +73,7 @@ class RunLog(logging.Handler):
         super().__init__()
         self.warnings: list[str] = []
         self._records: list[logging.LogRecord] = []
-        self._file: logging.FileHandler | None = None
+        self._file: _LogFile | None = None
 
     def open(self, file: Path, level: int) -> None:
         """Write all records to a file from now on, those before too; it is created by the first one.
@@ -67,7 +83,7 @@ class RunLog(logging.Handler):
             level: the least level of a record that is written, and shown on the terminal.
         """
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._file = logging.FileHandler(file, delay=True, encoding="utf-8")
+        self._file = _LogFile(file, delay=True, encoding="utf-8")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s  %(message)s"))
         self.setLevel(level)
         if _find_terminal():

@@ -20,7 +20,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_echomamba.config.config import Config, hashed_settings
 from recbole_echomamba.config.early_checks import RUN_CONFIG, check_run_directory
-from recbole_echomamba.config.model_names import class_name, get_model
+from recbole_echomamba.config.model_names import class_name, get_model, is_registered
 from recbole_echomamba.config.yaml_text import parse_yaml
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import read_json, remove_leftovers
@@ -219,6 +219,9 @@ def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> P
         with contextlib.suppress(UserError):
             settings = read_settings(directory)
             if settings.get("seed") != seed or hashed_settings(settings) != wanted:
+                continue
+            if not is_registered(config.model_class) and config.hash not in directory.name:
+                # the hash of a custom model covers its source, which has changed since
                 continue
             if not has_progress(directory):
                 return directory

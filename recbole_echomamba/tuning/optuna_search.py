@@ -6,12 +6,15 @@ them, and writes the outcome; started again, or started beside another, it goes 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import secrets
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -21,6 +24,9 @@ from recbole_echomamba.tuning.hyperopt_search import TRAINING_ERRORS, describe_t
 from recbole_echomamba.tuning.search_space import Range, convert_to_plain
 
 JOURNAL_FILE = "optuna.journal"
+WORKER = "worker"
+"""The attribute that names the lock of the process that trains a trial."""
+
 OUTCOME = "outcome"
 """The attribute of a trial in the journal that holds what the objective returned; an interrupted trial has none."""
 
@@ -58,19 +64,23 @@ class Search:
         maximize: bool,
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL_FILE)))
+        self._folder = folder
+        self._worker = f".worker-{secrets.token_hex(8)}.lock"
         self._objective = objective
         self._space = space
         self._max_evals = None if algo == "exhaustive" else max_evals
         self._early_stop = early_stop
         pruner = optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING, n_warmup_steps=1)
         self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL_FILE))),
+            storage=storage,
             study_name="search",
             load_if_exists=True,
             direction="maximize" if maximize else "minimize",
-            sampler=_make_sampler(algo, space, seed),
             pruner=optuna.pruners.NopPruner() if algo == "exhaustive" else pruner,
         )
+        # a further process must not make the proposals of the first one again
+        self._study.sampler = _make_sampler(algo, space, seed + len(self._study.trials))
 
     @property
     def trials(self) -> list[dict]:
@@ -83,11 +93,16 @@ class Search:
         Raises:
             KeyboardInterrupt: the search was interrupted; its trial is trained again when the search is resumed.
         """
-        self._enqueue_interrupted()
-        if not self._is_over():
-            self._study.optimize(self._train, callbacks=[self._stop_when_over])
+        lock = FileLock(self._folder / self._worker)
+        with lock:
+            self._end_trials_of_killed_workers()
+            self._enqueue_interrupted()
+            if not self._is_over():
+                self._study.optimize(self._train, callbacks=[self._stop_when_over])
+        Path(lock.lock_file).unlink(missing_ok=True)
 
     def _train(self, trial: optuna.Trial) -> float:
+        trial.set_user_attr(WORKER, self._worker)
         params = convert_to_plain({name: each.suggest_to_optuna(trial, name) for name, each in self._space.items()})
         outcome = self._find_trained(params)
         if outcome is None:
@@ -119,8 +134,18 @@ class Search:
         key = json.dumps(params, sort_keys=True)
         return next((trial for trial in self.trials if json.dumps(trial["params"], sort_keys=True) == key), None)
 
+    def _end_trials_of_killed_workers(self) -> None:
+        """End the trials that say they are running, but whose worker holds its lock no more."""
+        for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
+            lock = FileLock(self._folder / trial.user_attrs.get(WORKER, self._worker))
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=0)
+                self._study.tell(trial.number, state=TrialState.FAIL)
+                lock.release()
+                Path(lock.lock_file).unlink(missing_ok=True)
+
     def _enqueue_interrupted(self) -> None:
-        """Propose the settings of trials again that Ctrl-C ended, each once."""
+        """Propose the settings of trials again that ended without an outcome, by Ctrl-C or ``kill -9``, each once."""
 
         def key_of(trial):
             return json.dumps(trial.system_attrs.get("fixed_params", trial.params), sort_keys=True)

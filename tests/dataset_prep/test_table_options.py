@@ -6,6 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from dataset_prep.errors import PreparationError
+from dataset_prep.row_filter import RowFilter
 from recbole_echomamba.commands import split_history
 
 COLUMNS = ["--name", "mine", "--user-col", "who", "--item-col", "sku", "--time-col", "at"]
@@ -117,3 +119,13 @@ def test_a_history_is_words_or_a_list_of_ids_with_spaces():
     assert split_history('["x 1", "y", 7]') == ["x 1", "y", "7"]
     assert split_history("1193") == ["1193"]
     assert split_history("[PAD] i1") == ["[PAD]", "i1"]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["row_number() OVER () < 3", "event = (SELECT max(event) FROM rows)", "count(event) > 1"],
+)
+def test_a_filter_that_looks_at_other_rows_is_refused(expression):
+    rows = [(number, ["buy"]) for number in range(5)]
+    with pytest.raises(PreparationError, match="write a condition on one row"):
+        list(RowFilter(expression).keep(None, rows))

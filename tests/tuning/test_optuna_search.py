@@ -1,5 +1,9 @@
 """A search with Optuna keeps its trials in a journal, goes on with them, and trains no settings twice."""
 
+import multiprocessing
+import os
+import signal
+
 import pytest
 
 from recbole_echomamba.cli import main
@@ -106,6 +110,34 @@ def test_two_processes_share_the_trials_of_a_search(tmp_path):
     search.run()
     assert len(first.calls) + len(second.calls) == len(search.trials) == 6
     assert not [params for params in second.calls if params in first.calls]
+
+
+def test_a_further_process_makes_other_proposals(tmp_path):
+    first, second = (Objective(peak) for _ in range(2))
+    make_search(tmp_path, first, RANGES, "random", max_evals=3).run()
+    make_search(tmp_path, second, RANGES, "random", max_evals=6).run()
+    assert len(second.calls) == 3
+    assert not [params for params in second.calls if params in first.calls]
+
+
+def kill_during(folder, algo):
+    search = make_search(folder, Objective(lambda params: params["x"]), CHOICES, algo, max_evals=6)
+    search._objective = lambda params, report: os.kill(os.getpid(), signal.SIGKILL)
+    search.run()
+
+
+@pytest.mark.parametrize("algo", ["exhaustive", "random"])
+def test_a_trial_of_a_killed_process_is_made_again(tmp_path, algo):
+    process = multiprocessing.get_context("fork").Process(target=kill_during, args=(tmp_path, algo))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    objective = Objective(lambda params: params["x"])
+    search = make_search(tmp_path, objective, CHOICES, algo, max_evals=6)
+    search.run()
+    assert len(search.trials) == len(objective.calls) == 6
+    assert all(objective.calls.count(params) == 1 for params in objective.calls)
+    assert not list(tmp_path.glob(".worker-*"))
 
 
 def test_settings_that_cannot_be_trained_are_a_failed_trial(tmp_path):
