@@ -20,10 +20,8 @@ QUICK_TESTS = [
     "tests/config",
     "tests/tuning",
     "tests/data/test_compatible_dataset.py",
-    "tests/data/test_windowed_dataset.py",
     "tests/test_package.py",
     "tests/test_recbole_hooks.py",
-    "tests/test_parity.py",
 ]
 HEADER = (
     "| Python | numpy | pandas | install | to the first metric | NDCG@10 | quick tests |\n|---|---|---|---|---|---|---|"

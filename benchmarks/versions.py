@@ -9,11 +9,9 @@ The first trains each model for one epoch with small settings, in one thread; th
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.metadata
 import json
 import logging
-import os
 import platform
 import shutil
 import tempfile
@@ -23,6 +21,7 @@ import numpy as np
 import recbole
 import torch
 
+from benchmarks.working_directory import change_to
 from recbole_echomamba import run
 from recbole_echomamba.config.model_names import list_models
 
@@ -95,22 +94,11 @@ def write_knowledge(folder: Path) -> None:
         (own / f"{own.name}.{suffix}").write_text("\n".join(rows) + "\n")
 
 
-@contextlib.contextmanager
-def quiet_in(folder: str):
-    """Within the block, log no warnings, and work in ``folder``, where RecBole leaves its logs."""
-    before = os.getcwd()
-    os.chdir(folder)
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
-        os.chdir(before)
-
-
 def measure(names: list[str], data_path: Path) -> dict[str, dict[str, float] | str]:
     """Return the loss of the epoch and the test metrics of each model, or why it cannot be trained."""
     torch.set_num_threads(1)
+    # warnings of settings that a model does not read
+    logging.disable(logging.WARNING)
     measured: dict[str, dict[str, float] | str] = {}
     for name in names:
         settings = SETTINGS | SETTINGS_OF_MODEL.get(name, {}) | {"data_path": str(data_path)}
@@ -122,6 +110,7 @@ def measure(names: list[str], data_path: Path) -> dict[str, dict[str, float] | s
         except Exception as error:
             measured[name] = f"{type(error).__name__}: {error}"
         print(f"{name}: {measured[name]}", flush=True)
+    logging.disable(logging.NOTSET)
     return measured
 
 
@@ -159,7 +148,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(format_comparison(*(json.loads(Path(file).read_text()) for file in options.compare)))
         return
     file = Path(options.json).resolve() if options.json else None
-    with tempfile.TemporaryDirectory() as folder, quiet_in(folder):
+    # RecBole leaves its logs in the working directory
+    with tempfile.TemporaryDirectory() as folder, change_to(folder):
         write_knowledge(Path(folder))
         measured = {"versions": describe_versions(), "models": measure(options.models, Path(folder))}
     if file:

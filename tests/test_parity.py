@@ -20,6 +20,9 @@ SMALL = {
 
 THEIRS = """
 import json, sys
+import numpy as np
+# RecBole reads these, which NumPy 2 does not have
+np.float_, np.complex_, np.unicode_ = np.float64, np.complex128, np.str_
 from recbole.quick_start import run_recbole
 model, settings = json.loads(sys.stdin.read())
 result = run_recbole(model=model, dataset="ml-100k", config_dict=settings, saved=False)

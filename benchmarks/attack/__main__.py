@@ -8,7 +8,6 @@ the same attacks. The exit code is 1 if a promise was broken.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import sys
@@ -21,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.attack import corruption, disks, fuzz, kills, tally
 from benchmarks.attack.scene import build_scene
+from benchmarks.working_directory import change_to
 from recbole_echomamba.system.hardware import describe_machine, list_versions
 
 ATTACKS = {
@@ -46,7 +46,7 @@ def main() -> int:
     began = time.monotonic()
     deadline = began + 60 * options.minutes
     tallies = []
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    with tempfile.TemporaryDirectory() as folder, change_to(folder):
         scratch = Path(folder)
         scene = build_scene(scratch / "scene")
         logging.getLogger().handlers.clear()
