@@ -57,6 +57,7 @@ OVERRIDDEN = {
     "data.dataloader.NegSampleLoader": ("_init_batch_size_and_step",),
     "training.trainer.Trainer": (
         "_check_nan",
+        "_build_optimizer",
         "_map_reduce",
         "_save_checkpoint",
         "_train_epoch",

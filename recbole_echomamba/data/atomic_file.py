@@ -80,7 +80,7 @@ def read_atomic_file(file: Path, separator: str, encoding: str | None, kinds: di
         One column for each entry of ``kinds``: Categorical for tokens, float64 for floats.
 
     Raises:
-        UserError: a row has another number of fields, or a float cannot be parsed or is infinite, or a text has a NUL; the
+        UserError: a row has another number of fields, or a float cannot be parsed or is infinite; the
             message names the file and the row.
     """
     try:
@@ -102,8 +102,6 @@ def read_atomic_file(file: Path, separator: str, encoding: str | None, kinds: di
             raise UserError(
                 f"{file} cannot be read: Row #{row + 2}: {name} is infinite; give a finite number or leave the field empty"
             )
-        if kind == "token" and (row := _find_nul(columns[name])) is not None:
-            raise UserError(f"{file} cannot be read: Row #{row + 2}: {name} holds a NUL character; remove it")
     return pd.DataFrame(columns, copy=False)
 
 
@@ -170,12 +168,6 @@ def _to_pandas(column: pyarrow.ChunkedArray) -> pd.Categorical | np.ndarray:
 def _find_infinite(values: np.ndarray) -> int | None:
     infinite = np.isinf(values)
     return int(infinite.argmax()) if infinite.any() else None
-
-
-def _find_nul(values: pd.Categorical) -> int | None:
-    """Find the first row with a NUL, which NumPy would drop from the end of a text, so that two ids had the same text."""
-    found = [number for number, text in enumerate(values.categories) if "\0" in text]
-    return int(np.isin(values.codes, found).argmax()) if found else None
 
 
 def keep_by_count(

@@ -194,15 +194,6 @@ def test_a_hexadecimal_or_infinite_time_is_refused_with_its_row(tmp_path, time, 
         create_dataset(config)
 
 
-@pytest.mark.parametrize("row", [("v\0", "i", "2"), ("u", "\0", "2"), ("u", "a\0b", "2")])
-def test_an_id_with_a_nul_is_refused_with_its_row(tmp_path, row):
-    (tmp_path / "bad").mkdir()
-    write_inter(tmp_path / "bad" / "bad.inter", [("u", "i", "1"), row])
-    config = Config("SASRec", "bad", config_dict={"data_path": str(tmp_path)})
-    with pytest.raises(UserError, match=r"bad\.inter cannot be read: Row #3: .*_id holds a NUL"):
-        create_dataset(config)
-
-
 def two_orders(tmp_path, exact):
     """Read two users; the last two times of the first are equal in float32, and reversed in the file."""
     (tmp_path / "late").mkdir(exist_ok=True)

@@ -70,7 +70,7 @@ def test_the_authors_form_would_leak_the_target_and_is_refused(build):
 
 
 def test_all_positions_need_cross_entropy(build):
-    with pytest.raises(ValueError, match="train_positions: all needs loss_type: CE, it is BPR"):
+    with pytest.raises(ValueError, match="train_positions: all needs loss_type: CE or SampledCE, it is BPR"):
         build("Mamba4Rec", train_positions="all", loss_type="BPR")
 
 
