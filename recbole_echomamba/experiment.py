@@ -17,9 +17,9 @@ from recbole.data.dataset import SequentialDataset
 from recbole.utils import get_flops, init_seed
 
 from recbole_echomamba.config.config import NOT_IN_HASH, Config
-from recbole_echomamba.config.model_names import FULL_RANKING_ONLY
+from recbole_echomamba.config.model_names import FULL_RANKING_ONLY, get_model, is_registered
 from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
-from recbole_echomamba.data.run_ids import RunIds
+from recbole_echomamba.data.run_ids import DataNeeded, RunIds
 from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.data.vocabulary import renumber_like_run
 from recbole_echomamba.models import RECOMMENDERS
@@ -262,6 +262,8 @@ def load_without_data(directory, model=None, config_dict=None):
         UserError: a setting cannot change, or a file is damaged or belongs to another model.
     """
     config = _load_config(directory, model, config_dict)
+    if not is_registered(config.model_class):
+        raise DataNeeded("a custom model may read anything of the data")
     # the transform of BERT4Rec sets the mask settings that its model reads
     construct_transform(config)
     ids = RunIds(config, directory)
@@ -303,7 +305,7 @@ def _settings_to_resume(directory, model, dataset, config_file_list, config_dict
     if config_file_list:
         fixed.append("config_files")
     scheduled = settings.get("lr_schedule", "constant") != "constant" or settings.get("lr_warmup")
-    if scheduled and config_dict.get("epochs", settings["epochs"]) != settings["epochs"]:
+    if scheduled and str(config_dict.get("epochs", settings["epochs"])) != str(settings["epochs"]):
         raise UserError(
             f"{directory} has a learning rate that follows a schedule over its {settings['epochs']} epochs, so "
             "their number cannot change; start a new run with more epochs"
@@ -313,7 +315,13 @@ def _settings_to_resume(directory, model, dataset, config_file_list, config_dict
         raise UserError(f"{directory} is resumed with its own settings: {allowed} can change, {fixed[0]} cannot")
     if dataset is not None and dataset != own_dataset:
         raise UserError(f"{directory} is a run on {own_dataset}, not on {dataset}")
-    return find_model(directory, own_model, model), own_dataset, {**settings, **config_dict}
+    found = find_model(directory, own_model, model)
+    kind = get_model(found) if isinstance(found, str) else found
+    if not is_registered(kind) and Config(kind, own_dataset, config_dict=settings).hash not in Path(directory).name:
+        getLogger().warning(
+            "the source of %s has changed since %s was trained, or its folder was renamed", own_model, directory
+        )
+    return found, own_dataset, {**settings, **config_dict}
 
 
 def _run_process(model, dataset, config_file_list, options: RunOptions, config_dict: dict) -> dict:

@@ -72,7 +72,7 @@ def check_arguments(
     for name in names:
         defaults = _read_defaults(name, str(dataset))
         _check_keys(merged, defaults)
-        check_values(given, defaults)
+        check_values({key: value for key, value in given.items() if key in defaults}, defaults)
     if not merged.get("benchmark_filename") and dataset != "ml-100k":
         _check_dataset(str(dataset), str(merged.get("data_path", "dataset/")))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import shutil
-import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from recbole_echomamba.system.files import json_digest, sha256, write_text
 
 FOLDER = ".prepared"
 FACTS = "facts.json"
+DAY = 86_400
+"""Seconds."""
+
 FORMAT = 2
 """Increase it when entries are written in another way; entries of another format are prepared again."""
 
@@ -28,12 +32,15 @@ def store(data_file: Path, key: str, arrays: dict[str, np.ndarray], facts: dict)
         facts: values that JSON can hold.
 
     Returns:
-        False if the folder cannot be written or another process wrote the entry first.
+        False if the folder cannot be written. If another process wrote the entry meanwhile, one of both stays.
     """
     entry = data_file.parent / FOLDER / key
     try:
         entry.parent.mkdir(exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{key}."))
+        _remove_leftovers(entry.parent)
+        # not tempfile, whose folders only their owner can read
+        temporary = entry.parent / f".{key}.{secrets.token_hex(8)}"
+        temporary.mkdir()
     except OSError:
         return False
     try:
@@ -49,6 +56,13 @@ def store(data_file: Path, key: str, arrays: dict[str, np.ndarray], facts: dict)
         shutil.rmtree(temporary, ignore_errors=True)
         return False
     return True
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary folders of processes that were killed; one that is a day old is not being written any more."""
+    for each in folder.glob(".*"):
+        if each.is_dir() and time.time() - each.stat().st_mtime > DAY:
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def load(data_file: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:

@@ -192,7 +192,7 @@ class StateSpaceRecommender(SequentialRecommender):
             return ops.linear_cross_entropy(encoded, self.item_embedding.weight, target)
         sampled, log_expected = self._sample_items(encoded.device)
         rows = (self.item_embedding(target), self.item_embedding(sampled))
-        return ops.sampled_cross_entropy(encoded, *rows, target, sampled, log_expected.to(encoded.dtype))
+        return ops.sampled_cross_entropy(encoded, *rows, target, sampled, log_expected)
 
     def _loss_at_all_positions(self, interaction, target: Tensor) -> Tensor:
         trained = target > 0

@@ -126,7 +126,7 @@ def check_writable(file: Path | str, option: str | None = None) -> None:
 
     Raises:
         MissingFileError: its folder does not exist.
-        UserError: it is a folder, pipe or device itself, or its name cannot be one.
+        UserError: it is a folder, pipe or device itself, or cannot be created.
     """
     prefix = f"{option}: " if option else ""
     try:
@@ -141,6 +141,10 @@ def check_writable(file: Path | str, option: str | None = None) -> None:
     if is_special:
         # it would be replaced by a file
         raise UserError(f"{prefix}{file} is a pipe or device; name a file")
+    try:
+        _create_beside(Path(file), "").unlink()
+    except OSError as error:
+        raise UserError(f"{prefix}{file} cannot be written: {error.strerror}; name another file") from None
 
 
 def sha256(*paths: Path) -> str:

@@ -34,18 +34,24 @@ class TerminalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, above the progress bar if there is one."""
+        try:
+            text = self._choose_text(record)
+            if text is not None:
+                tqdm.write(text if sys.stderr.isatty() else COLOUR.sub("", text), file=sys.stderr)
+        except Exception:
+            # neither a terminal that is gone nor a record that cannot be formatted ends a training
+            self.handleError(record)
+
+    def _choose_text(self, record: logging.LogRecord) -> str | None:
+        """Return what to show of a record; ``None`` if it is not shown."""
         if self.verbose:
-            text = self._verbose_format.format(record)
-        elif record.name == PROGRESS.name:
-            text = record.getMessage()
-        elif is_warning(record) and record.getMessage() not in self._shown:
+            return self._verbose_format.format(record)
+        if record.name == PROGRESS.name:
+            return record.getMessage()
+        if is_warning(record) and record.getMessage() not in self._shown:
             self._shown.add(record.getMessage())
-            text = f"warning: {record.getMessage()}"
-        else:
-            return
-        # a terminal that is gone does not end a training
-        with contextlib.suppress(OSError, ValueError):
-            tqdm.write(text if sys.stderr.isatty() else COLOUR.sub("", text), file=sys.stderr)
+            return f"warning: {record.getMessage()}"
+        return None
 
 
 class _LogFile(logging.FileHandler):
@@ -93,12 +99,15 @@ class RunLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, or keep it until the file is known."""
-        if is_warning(record) and record.getMessage() not in self.warnings:
-            self.warnings.append(record.getMessage())
-        if self._file is None:
-            self._records.append(record)
-        else:
-            self._write(record)
+        try:
+            if is_warning(record) and record.getMessage() not in self.warnings:
+                self.warnings.append(record.getMessage())
+            if self._file is None:
+                self._records.append(record)
+            else:
+                self._write(record)
+        except Exception:
+            self.handleError(record)
 
     def close(self) -> None:
         """Close the file."""

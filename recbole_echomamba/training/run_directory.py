@@ -226,7 +226,7 @@ def find_resumable(folder: Path, config: Config, data_hash: str, seed: int) -> P
             if not has_progress(directory):
                 return directory
             state = load_state(directory / STATE_FILE, "cpu")
-            if isinstance(state, dict) and state.get("data_hash") == data_hash:
+            if isinstance(state, dict) and state.get("data_hash") == data_hash and state.get("processes", 1) == 1:
                 return directory
     return None
 

@@ -116,6 +116,10 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         return sha256(*atomic_files(self.config))
 
     @property
+    def _processes(self) -> int:
+        return self.config["world_size"] if is_distributed(self.config) else 1
+
+    @property
     def finished(self) -> bool:
         """Whether all epochs are done or the validation score has stopped improving."""
         return self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
@@ -185,6 +189,11 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         parameters = self.model.state_dict().keys()
         if not isinstance(state, dict) or not set(state) >= STATE_KEYS or state["model"].keys() != parameters:
             raise UserError(f"{file} is not a training state of {self.config['model']}")
+        processes = state.get("processes", self._processes)
+        if processes != self._processes:
+            raise UserError(
+                f"{directory} was trained in {processes} processes and this is {self._processes}; resume it with --nproc={processes}"
+            )
         if state["data_hash"] != self.data_hash:
             raise UserError(f"the data have changed since {directory} was trained on them; start a new run")
         self.model.load_state_dict(state["model"])
@@ -298,6 +307,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
             return
         state = {
             "data_hash": self.data_hash,
+            "processes": self._processes,
             "epoch": self.history[-1]["epoch"] if self.history else -1,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

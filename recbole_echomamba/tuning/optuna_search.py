@@ -100,6 +100,15 @@ class Search:
             if not self._is_over():
                 self._study.optimize(self._train, callbacks=[self._stop_when_over])
         Path(lock.lock_file).unlink(missing_ok=True)
+        self._wait_for_other_workers()
+
+    def _wait_for_other_workers(self) -> None:
+        """Wait until the trials of other processes have ended: only then are the best settings known, and tested."""
+        for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
+            lock = FileLock(self._folder / trial.user_attrs.get(WORKER, self._worker))
+            with lock:
+                pass
+            Path(lock.lock_file).unlink(missing_ok=True)
 
     def _train(self, trial: optuna.Trial) -> float:
         trial.set_user_attr(WORKER, self._worker)
