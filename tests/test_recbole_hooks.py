@@ -57,6 +57,7 @@ OVERRIDDEN = {
     "data.dataloader.NegSampleLoader": ("_init_batch_size_and_step",),
     "training.trainer.Trainer": (
         "_check_nan",
+        "_full_sort_batch_eval",
         "_map_reduce",
         "_save_checkpoint",
         "_train_epoch",
