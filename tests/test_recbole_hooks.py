@@ -56,6 +56,7 @@ OVERRIDDEN = {
     "data.dataloader.FullSortLoader": ("_init_batch_size_and_step", "collate_fn"),
     "data.dataloader.NegSampleLoader": ("_init_batch_size_and_step",),
     "training.trainer.Trainer": (
+        "_build_optimizer",
         "_check_nan",
         "_full_sort_batch_eval",
         "_map_reduce",

@@ -89,7 +89,7 @@ def linear_rank(
         seen = (seen[0][other], seen[1][other])
     targets = (torch.arange(len(encoded), device=encoded.device), target)
     for rows, bounds in _split(encoded, weight):
-        at_target = _score_targets(encoded[rows], weight, target[rows], bounds)
+        at_target = _score_targets(encoded[rows], weight, target[rows], bounds[1])
         targets_in, seen_in = _Cells(targets, rows, bounds), _Cells(seen, rows, bounds)
         for block, scores in _score_blocks(encoded[rows], weight, bounds):
             if cells := targets_in.in_block(block):
@@ -141,11 +141,13 @@ def _score_blocks(encoded: Tensor, weight: Tensor, bounds: list[int]) -> Iterato
         yield block, encoded @ weight[bounds[block] : bounds[block + 1]].T
 
 
-def _score_targets(encoded: Tensor, weight: Tensor, target: Tensor, bounds: list[int]) -> Tensor:
-    """Score one item per row, ``[B, 1]``, rounded as in a block: by a product of the same width."""
-    width = max(bounds[1], len(target))
-    columns = target.repeat(-(-width // len(target)))[:width]
-    return (encoded @ weight[columns].T).diagonal()[:, None]
+def _score_targets(encoded: Tensor, weight: Tensor, target: Tensor, width: int) -> Tensor:
+    """Score one item per row, ``[B, 1]``, by products of the shape of a block: another shape may round otherwise."""
+    at_target = []
+    for start in range(0, len(target), width):
+        columns = torch.arange(start, start + width, device=target.device) % len(target)
+        at_target.append((encoded @ weight[target[columns]].T)[start : start + width].diagonal())
+    return torch.cat(at_target)[:, None]
 
 
 def _keep_best(best: Tensor, items: Tensor, scores: Tensor, first_item: int) -> None:

@@ -81,3 +81,12 @@ def test_a_rank_is_at_least_one_however_the_products_round():
     rank, tied, _ = linear_rank(100 * weight[:ROWS], torch.nn.functional.normalize(weight), target)
     assert rank.tolist() == [1] * ROWS
     assert not tied.any()
+
+
+def test_items_with_equal_weights_tie_however_the_products_round():
+    torch.manual_seed(0)
+    weight = torch.randn(ITEMS // 2, WIDTH).repeat(2, 1)
+    target = torch.randint(0, len(weight), (ROWS,))
+    rank, tied, _ = linear_rank(torch.randn(ROWS, WIDTH), weight, target)
+    assert tied.all()
+    assert (rank % 2 == 0).all()
