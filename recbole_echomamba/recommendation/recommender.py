@@ -20,10 +20,10 @@ from recbole_echomamba.data.run_ids import DataNeeded, RunIds
 from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.experiment import load_run, load_without_data
 from recbole_echomamba.models.base import has_linear_scores
+from recbole_echomamba.recommendation.best_items import find_best
 from recbole_echomamba.recommendation.files import read_titles
 from recbole_echomamba.recommendation.ids import find_item_ids, mark_allowed_items, select_users
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.training.evaluation import check_linear_scores, check_scores
 
 HISTORY_USER_ID = "history"
 """The ``user_id`` of a single history that belongs to no user of the dataset."""
@@ -117,11 +117,8 @@ class Recommender:
         with tqdm(total=n_rows, unit="user", desc="recommend", disable=not self.config["show_progress"]) as bar:
             for batch in batches:
                 rows = slice(first, first + len(batch.user_ids))
-                excluded = (batch.seen_rows, batch.seen_items) if exclude_seen else None
-                if by_blocks:
-                    scores, numbers = self._find_best_by_blocks(batch, topk, allowed, excluded)
-                else:
-                    scores, numbers = self._find_best(batch, topk, allowed[rows] if per_row else allowed, excluded)
+                own = allowed[rows] if per_row else allowed
+                scores, numbers = self._find_best(batch, topk, own, exclude_seen)
                 n_without += int((scores[:, 0] == -torch.inf).sum())
                 tables.append(_make_table(batch.user_ids, scores, numbers))
                 first = rows.stop
@@ -167,10 +164,6 @@ class Recommender:
         table.insert(1, "similar_id", similar_ids.astype(str))
         return table.rename(columns={"user_id": "item_id"})
 
-    @property
-    def _described(self) -> str:
-        return f"{self.config['model']} of {self._source[0]}"
-
     def _make_batches(
         self, users, histories, skip_unknown: bool, by_blocks: bool
     ) -> tuple[int, Iterator[HistoryBatch]]:
@@ -207,48 +200,12 @@ class Recommender:
             raise UserError(f"items has {len(items)} lists for {n_rows} users or histories; give one for each")
         return [mark_allowed_items(self.dataset, each, skip_unknown).nonzero()[:, 0] for each in items]
 
-    @torch.no_grad()
-    def _find_best(
-        self, batch: HistoryBatch, topk: int, allowed: Tensor | list[Tensor], excluded
-    ) -> tuple[Tensor, Tensor]:
-        """Return the highest scores for each history and their items, each ``[B, k]``; no item is left where it is ``-inf``.
-
-        Args:
-            batch: B histories.
-            topk: items for each, if there are as many.
-            allowed: the items to choose from: ``[n_items]`` booleans, or the internal ids of each row.
-            excluded: rows and items that are not chosen, or ``None``.
-        """
-        scores = self._score(batch)
-        if isinstance(allowed, list):
-            numbers, allowed = allowed, torch.zeros_like(scores, dtype=torch.bool)
-            for row, own in enumerate(numbers):
-                allowed[row, own] = True
-        scores.masked_fill_(~allowed, -torch.inf)
-        if excluded is not None:
-            scores[excluded] = -torch.inf
-        return ops.top_k(scores, min(topk, scores.shape[1]))
-
-    @torch.no_grad()
-    def _find_best_by_blocks(self, batch: HistoryBatch, topk: int, allowed: Tensor, excluded) -> tuple[Tensor, Tensor]:
-        """Return what :meth:`_find_best` does, without holding the score of every item."""
-        device = self.config["device"]
-        encoded = self.model.encode_batch(self._transform(self.dataset, batch.window).to(device))
-        weight = self.model.item_embedding.weight
-        check_linear_scores(encoded, weight[1:], self._described, self.model)
-        excluded = excluded and tuple(part.to(device) for part in excluded)
-        scores, items = ops.linear_top_k(encoded, weight, topk, allowed.to(device), excluded)
-        return scores.float().cpu(), items.cpu()
-
-    def _score(self, batch: HistoryBatch) -> Tensor:
-        """Return the score of every item for each history, ``[B, n_items]``, on the CPU."""
-        model, dataset = self.model, self.dataset
-        window = self._transform(dataset, batch.window).to(self.config["device"])
-        # A model may also score tokens of its own beyond the items.
-        scores = _score_all_items(model, dataset, window).view(len(batch.user_ids), -1)[:, : dataset.item_num]
-        scores = scores.float().cpu()
-        check_scores(scores[:, 1:], self._described, model)
-        return scores
+    def _find_best(self, batch: HistoryBatch, topk: int, allowed, exclude_seen: bool) -> tuple[Tensor, Tensor]:
+        """Return the highest scores and their items on the CPU; see :func:`.find_best`."""
+        excluded = (batch.seen_rows, batch.seen_items) if exclude_seen else None
+        window = self._transform(self.dataset, batch.window).to(self.config["device"])
+        name = f"{self.config['model']} of {self._source[0]}"
+        return find_best(self.model, self.dataset, window, topk, allowed, excluded, name)
 
 
 def recommend(
@@ -308,20 +265,6 @@ def _check_arguments(topk: int, users, histories=None, items=None) -> None:
 def _check_ids(name: str, value) -> None:
     if isinstance(value, str):
         raise UserError(f"{name} must be a list of ids, not the text {value!r}")
-
-
-def _score_all_items(model, dataset, window) -> Tensor:
-    """Return the score of every item for each history; DIN and DIEN score one item at a time, as in RecBole's evaluation."""
-    try:
-        return model.full_sort_predict(window)
-    except NotImplementedError:
-        items = dataset.get_item_feature().to(window[dataset.uid_field].device)
-        scores = []
-        for row in range(len(window)):
-            repeated = window[row : row + 1].repeat_interleave(dataset.item_num)
-            repeated.update(items)
-            scores.append(model.predict(repeated))
-        return torch.cat(scores)
 
 
 def _make_table(user_ids: list[str], scores: Tensor, items: Tensor) -> pd.DataFrame:

