@@ -56,8 +56,10 @@ OVERRIDDEN = {
     "data.dataloader.FullSortLoader": ("_init_batch_size_and_step", "collate_fn"),
     "data.dataloader.NegSampleLoader": ("_init_batch_size_and_step",),
     "training.trainer.Trainer": (
+        "_build_optimizer",
         "_check_nan",
         "_build_optimizer",
+        "_full_sort_batch_eval",
         "_map_reduce",
         "_save_checkpoint",
         "_train_epoch",

@@ -11,6 +11,8 @@ import torch
 
 from recbole_echomamba import Recommender, load_run, recommend, run
 from recbole_echomamba.cli import main
+from recbole_echomamba.ops import ranking
+from recbole_echomamba.recommendation import best_items
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from tests.conftest import ITEMS, SMALL
 
@@ -181,3 +183,27 @@ def test_bad_history_files_are_one_line_and_write_nothing(trained, tmp_path, cap
     assert error.startswith("error: ")
     assert words in error
     assert not Path("top.csv").exists()
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("items", [None, ["i2", "i3", "i5", "i7"]])
+def test_recommendations_by_blocks_of_items_are_those_from_all_scores(trained, monkeypatch, exclude_seen, items):
+    recommender = Recommender.load(trained("EchoMamba4Rec"))
+
+    def recommended():
+        return recommender.recommend(histories=HISTORIES, topk=5, items=items, exclude_seen=exclude_seen)
+
+    monkeypatch.setitem(ranking.BLOCK, "cpu", (16, 5))
+    by_blocks = recommended()
+    monkeypatch.setattr(best_items, "has_linear_scores", lambda model_class: False)
+    pd.testing.assert_frame_equal(by_blocks, recommended())
+
+
+def test_of_equal_scores_the_item_with_the_smaller_id_comes_first(trained, monkeypatch):
+    recommender = Recommender.load(trained("EchoMamba4Rec"))
+    with torch.no_grad():
+        recommender.model.item_embedding.weight.zero_()
+    expected = recommender.dataset.id2token("item_id", range(1, 6)).tolist()
+    assert recommender.recommend(histories=HISTORIES[:1], topk=5)["item_id"].tolist() == expected
+    monkeypatch.setattr(best_items, "has_linear_scores", lambda model_class: False)
+    assert recommender.recommend(histories=HISTORIES[:1], topk=5)["item_id"].tolist() == expected

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader, TrainDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.evaluator.register import Register
 
 from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
+from recbole_echomamba.models.base import has_linear_scores
 from recbole_echomamba.system.ranks import is_distributed, process_rank
 
 MAX_SCORES_BYTES = 2**29
@@ -20,6 +22,20 @@ MAX_SCORES_BYTES = 2**29
 def limit_batch_size(n_items: int, largest: int) -> int:
     """Return how many histories to score against all items at once: at least one and at most ``largest``."""
     return max(1, min(largest, MAX_SCORES_BYTES // (4 * n_items)))
+
+
+def ranks_by_blocks(model_class: type, config, n_items: int) -> bool:
+    """Return whether evaluation ranks items by blocks, without the scores of a batch.
+
+    It does where the scores of a complete batch would exceed :data:`MAX_SCORES_BYTES`, the model is one that
+    :func:`.has_linear_scores`, and no metric reads the scores themselves.
+    """
+    need = Register(config).need
+    return (
+        limit_batch_size(n_items, config["eval_batch_size"]) < config["eval_batch_size"]
+        and has_linear_scores(model_class)
+        and not (need("rec.score") or need("rec.meanrank") or need("data.label"))
+    )
 
 
 class SampleIndices(torch.utils.data.Dataset):
@@ -119,7 +135,10 @@ class TrainLoader(TrainDataLoader, _Loader):
 
 
 class FullSortLoader(FullSortEvalDataLoader, _Loader):
-    """Load samples whose targets are ranked among all items, in batches that :func:`limit_batch_size` keeps small."""
+    """Load samples whose targets are ranked among all items.
+
+    Where all of them are scored, :func:`limit_batch_size` keeps the batches small.
+    """
 
     def collate_fn(self, index):
         """Return RecBole's batch; where the data have windows, its Interaction also has the attribute ``seen``.
@@ -135,8 +154,9 @@ class FullSortLoader(FullSortEvalDataLoader, _Loader):
 
     def _init_batch_size_and_step(self):
         super()._init_batch_size_and_step()
-        self.step = limit_batch_size(self._dataset.item_num, self.step)
-        self.set_batch_size(self.step)
+        if not ranks_by_blocks(self.config.model_class, self.config, self._dataset.item_num):
+            self.step = limit_batch_size(self._dataset.item_num, self.step)
+            self.set_batch_size(self.step)
 
 
 class NegSampleLoader(NegSampleEvalDataLoader, _Loader):

@@ -133,7 +133,7 @@ class StateSpaceRecommender(SequentialRecommender):
         target = interaction[self.POS_ITEM_ID]
         if self.train_positions == "all":
             return self._loss_at_all_positions(interaction, target)
-        encoded = self._encode(interaction)
+        encoded = self.encode_batch(interaction)
         if self.loss_type != "BPR":
             return self._cross_entropy(encoded, target)
         positive = (encoded * self.item_embedding(target)).sum(-1)
@@ -142,15 +142,22 @@ class StateSpaceRecommender(SequentialRecommender):
 
     def predict(self, interaction) -> Tensor:
         """Score one item per row, ``[B]``."""
-        return (self._encode(interaction) * self.item_embedding(interaction[self.ITEM_ID])).sum(-1)
+        return (self.encode_batch(interaction) * self.item_embedding(interaction[self.ITEM_ID])).sum(-1)
 
     def full_sort_predict(self, interaction) -> Tensor:
         """Score all items for every row, ``[B, n_items]``."""
-        return self.score(self._encode(interaction))
+        return self.score(self.encode_batch(interaction))
 
     def score(self, encoded: Tensor) -> Tensor:
         """Score all items for encoded histories: ``[B, d] -> [B, n_items]``; column 0 is the padding item."""
         return encoded @ self.item_embedding.weight.T
+
+    def encode_batch(self, interaction) -> Tensor:
+        """Encode each history of RecBole's batch in one vector, ``[B, d]``."""
+        inputs = (interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], *self.times_of(interaction))
+        if self.ignores_padding and inputs[0].device.type == "cpu":
+            return self._encode_by_length(*inputs)
+        return self.encode(*inputs)
 
     def _check_all_positions(self) -> None:
         if type(self).encode_all is StateSpaceRecommender.encode_all:
@@ -206,12 +213,6 @@ class StateSpaceRecommender(SequentialRecommender):
         torch.distributed.all_reduce(targets_of_all)
         return loss * (targets * torch.distributed.get_world_size() / targets_of_all)
 
-    def _encode(self, interaction) -> Tensor:
-        inputs = (interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], *self.times_of(interaction))
-        if self.ignores_padding and inputs[0].device.type == "cpu":
-            return self._encode_by_length(*inputs)
-        return self.encode(*inputs)
-
     def _encode_by_length(self, item_seq: Tensor, item_seq_len: Tensor, *time_seq: Tensor) -> Tensor:
         """Encode histories in groups of similar length, each without the slots that are padding in all of its rows."""
         order = item_seq_len.argsort()
@@ -225,6 +226,17 @@ class StateSpaceRecommender(SequentialRecommender):
     def times_of(self, interaction) -> tuple[Tensor, ...]:
         """Return the times ``[B, L]`` of an interaction as further arguments of ``encode``; none without ``time_gaps``."""
         return (interaction[self.time_field],) if self.time_field else ()
+
+
+def has_linear_scores(model_class: type) -> bool:
+    """Return whether the scores of a model are products with its item embedding, so that items can be ranked by blocks.
+
+    A class that overrides how :class:`StateSpaceRecommender` scores may score in any way.
+    """
+    base = StateSpaceRecommender
+    return issubclass(model_class, base) and all(
+        getattr(model_class, name) is getattr(base, name) for name in ("score", "full_sort_predict")
+    )
 
 
 def gap_buckets(time_seq: Tensor) -> Tensor:

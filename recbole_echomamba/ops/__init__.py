@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recbole_echomamba.ops.cross_entropy import linear_cross_entropy
 from recbole_echomamba.ops.dispatch import backend_for
+from recbole_echomamba.ops.ranking import linear_rank, linear_top_k, top_k
 from recbole_echomamba.ops.sampled_softmax import sampled_cross_entropy
 from recbole_echomamba.ops.spectral import causal_spectral_filter, spectral_filter
 from recbole_echomamba.ops.walk import Walk
@@ -25,12 +26,15 @@ __all__ = [
     "conv_silu",
     "dropout_norm",
     "linear_cross_entropy",
+    "linear_rank",
+    "linear_top_k",
     "sampled_cross_entropy",
     "scan_at",
     "selective_scan",
     "selective_scan_at",
     "spectral_filter",
     "step_sizes",
+    "top_k",
     "walks_from",
 ]
 

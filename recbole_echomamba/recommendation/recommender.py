@@ -13,15 +13,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from recbole_echomamba import ops
 from recbole_echomamba.data.dataloader import limit_batch_size
 from recbole_echomamba.data.histories import Histories, HistoryBatch, pad_histories
 from recbole_echomamba.data.run_ids import DataNeeded, RunIds
 from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.experiment import load_run, load_without_data
+from recbole_echomamba.models.base import has_linear_scores
+from recbole_echomamba.recommendation.best_items import find_best
 from recbole_echomamba.recommendation.files import read_titles
 from recbole_echomamba.recommendation.ids import find_item_ids, mark_allowed_items, select_users
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.training.evaluation import check_scores
 
 HISTORY_USER_ID = "history"
 """The ``user_id`` of a single history that belongs to no user of the dataset."""
@@ -102,19 +104,23 @@ class Recommender:
         """
         _check_arguments(topk, users, histories, items)
         title_of = read_titles(self.config) if titles else None
-        n_rows, batches = self._make_batches(users, histories, skip_unknown)
-        allowed = self._mark_allowed(items, n_rows, skip_unknown)
+        items = None if items is None else list(items)
+        per_row = bool(items) and not isinstance(items[0], str | int)
+        by_blocks = has_linear_scores(type(self.model)) and not per_row
+        n_rows, batches = self._make_batches(users, histories, skip_unknown, by_blocks)
+        if per_row:
+            allowed = self._find_allowed_per_row(items, n_rows, skip_unknown)
+        else:
+            allowed = mark_allowed_items(self.dataset, items, skip_unknown)
         tables = []
         n_without, first = 0, 0
         with tqdm(total=n_rows, unit="user", desc="recommend", disable=not self.config["show_progress"]) as bar:
             for batch in batches:
                 rows = slice(first, first + len(batch.user_ids))
-                scores = self._score(batch)
-                scores.masked_fill_(~(allowed if allowed.dim() == 1 else allowed[rows]), -torch.inf)
-                if exclude_seen:
-                    scores[batch.seen_rows, batch.seen_items] = -torch.inf
-                n_without += int((scores == -torch.inf).all(1).sum())
-                tables.append(_rank_items(batch.user_ids, scores, topk))
+                own = allowed[rows] if per_row else allowed
+                scores, numbers = self._find_best(batch, topk, own, exclude_seen)
+                n_without += int((scores[:, 0] == -torch.inf).sum())
+                tables.append(_make_table(batch.user_ids, scores, numbers))
                 first = rows.stop
                 bar.update(len(batch.user_ids))
         table = pd.concat(tables, ignore_index=True)
@@ -153,31 +159,31 @@ class Recommender:
         # the padding item and the item itself
         scores[:, 0] = -torch.inf
         scores[torch.arange(len(numbers)), numbers] = -torch.inf
-        table = _rank_items(asked, scores, topk)
+        table = _make_table(asked, *ops.top_k(scores, min(topk, scores.shape[1])))
         similar_ids = self.dataset.id2token(self.dataset.iid_field, table.pop("item").to_numpy())
         table.insert(1, "similar_id", similar_ids.astype(str))
         return table.rename(columns={"user_id": "item_id"})
 
-    def _make_batches(self, users, histories, skip_unknown: bool) -> tuple[int, Iterator[HistoryBatch]]:
-        """Return how many users or histories there are, and their batches."""
+    def _make_batches(
+        self, users, histories, skip_unknown: bool, by_blocks: bool
+    ) -> tuple[int, Iterator[HistoryBatch]]:
+        """Return how many users or histories there are, and their batches, which are large where items rank by blocks."""
+        largest = self.config["eval_batch_size"]
+        size = largest if by_blocks else limit_batch_size(self.dataset.item_num, largest)
         if histories is None:
             own = self._load_histories()
             selected = select_users(own, users, skip_unknown)
-            return len(selected), own.iterate_batches(selected, self._batch_size)
+            return len(selected), own.iterate_batches(selected, size)
         named = histories if isinstance(histories, Mapping) else {str(i): items for i, items in enumerate(histories)}
         if not named:
             raise UserError("there is no history to recommend from; give at least one")
         numbers = [find_item_ids(self.dataset, items, skip_unknown) for items in named.values()]
-        return len(named), self._pad_in_batches(list(map(str, named)), numbers)
+        return len(named), self._pad_in_batches(list(map(str, named)), numbers, size)
 
-    def _pad_in_batches(self, names: list[str], numbers: list[np.ndarray]) -> Iterator[HistoryBatch]:
-        for start in range(0, len(names), self._batch_size):
-            part = slice(start, start + self._batch_size)
+    def _pad_in_batches(self, names: list[str], numbers: list[np.ndarray], size: int) -> Iterator[HistoryBatch]:
+        for start in range(0, len(names), size):
+            part = slice(start, start + size)
             yield pad_histories(self.dataset, numbers[part], names[part])
-
-    @property
-    def _batch_size(self) -> int:
-        return limit_batch_size(self.dataset.item_num, self.config["eval_batch_size"])
 
     def _load_histories(self) -> Histories:
         """Return the histories of the data, which are read when they are needed first."""
@@ -188,25 +194,18 @@ class Recommender:
                 self._histories = Histories(self.dataset)
             return self._histories
 
-    def _mark_allowed(self, items, n_rows: int, skip_unknown: bool) -> Tensor:
-        """Return which items may be recommended: ``[n_items]``, or ``[n_rows, n_items]`` where each row has its own."""
-        per_row = None if items is None else list(items)
-        if not per_row or isinstance(per_row[0], str | int):
-            return mark_allowed_items(self.dataset, per_row, skip_unknown)
-        if len(per_row) != n_rows:
-            raise UserError(f"items has {len(per_row)} lists for {n_rows} users or histories; give one for each")
-        return torch.stack([mark_allowed_items(self.dataset, each, skip_unknown) for each in per_row])
+    def _find_allowed_per_row(self, items: list, n_rows: int, skip_unknown: bool) -> list[Tensor]:
+        """Return the internal ids of the items that may be recommended in each row."""
+        if len(items) != n_rows:
+            raise UserError(f"items has {len(items)} lists for {n_rows} users or histories; give one for each")
+        return [mark_allowed_items(self.dataset, each, skip_unknown).nonzero()[:, 0] for each in items]
 
-    @torch.no_grad()
-    def _score(self, batch: HistoryBatch) -> Tensor:
-        """Return the score of every item for each history, ``[B, n_items]``, on the CPU."""
-        model, dataset = self.model, self.dataset
-        window = self._transform(dataset, batch.window).to(self.config["device"])
-        # A model may also score tokens of its own beyond the items.
-        scores = _score_all_items(model, dataset, window).view(len(batch.user_ids), -1)[:, : dataset.item_num]
-        scores = scores.float().cpu()
-        check_scores(scores[:, 1:], f"{self.config['model']} of {self._source[0]}", model)
-        return scores
+    def _find_best(self, batch: HistoryBatch, topk: int, allowed, exclude_seen: bool) -> tuple[Tensor, Tensor]:
+        """Return the highest scores and their items on the CPU; see :func:`.find_best`."""
+        excluded = (batch.seen_rows, batch.seen_items) if exclude_seen else None
+        window = self._transform(self.dataset, batch.window).to(self.config["device"])
+        name = f"{self.config['model']} of {self._source[0]}"
+        return find_best(self.model, self.dataset, window, topk, allowed, excluded, name)
 
 
 def recommend(
@@ -268,36 +267,21 @@ def _check_ids(name: str, value) -> None:
         raise UserError(f"{name} must be a list of ids, not the text {value!r}")
 
 
-def _score_all_items(model, dataset, window) -> Tensor:
-    """Return the score of every item for each history; DIN and DIEN score one item at a time, as in RecBole's evaluation."""
-    try:
-        return model.full_sort_predict(window)
-    except NotImplementedError:
-        items = dataset.get_item_feature().to(window[dataset.uid_field].device)
-        scores = []
-        for row in range(len(window)):
-            repeated = window[row : row + 1].repeat_interleave(dataset.item_num)
-            repeated.update(items)
-            scores.append(model.predict(repeated))
-        return torch.cat(scores)
-
-
-def _rank_items(user_ids: list[str], scores: Tensor, topk: int) -> pd.DataFrame:
+def _make_table(user_ids: list[str], scores: Tensor, items: Tensor) -> pd.DataFrame:
     """Return ``user_id, item, rank, score`` of the best items of each user, without those that score ``-inf``.
 
     Args:
         user_ids: the users' own ids, B of them.
-        scores: ``[B, n_items]``.
-        topk: items per user, if there are as many.
+        scores: ``[B, k]``, highest first.
+        items: ``[B, k]``.
     """
-    k = min(topk, scores.shape[1])
-    best_scores, best_items = scores.topk(k)
+    k = scores.shape[1]
     table = pd.DataFrame(
         {
             "user_id": np.repeat(user_ids, k),
-            "item": best_items.flatten().numpy(),
+            "item": items.flatten().numpy(),
             "rank": np.tile(np.arange(1, k + 1), len(user_ids)),
-            "score": best_scores.flatten().numpy(),
+            "score": scores.flatten().numpy(),
         }
     )
     return table[np.isfinite(table["score"])]

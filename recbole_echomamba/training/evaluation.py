@@ -8,18 +8,29 @@ they report, so both are computed in one pass; see docs/protocols.md.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from recbole.evaluator import Collector
 from recbole.evaluator.collector import DataStruct
 
+from recbole_echomamba import ops
 from recbole_echomamba.config.checks import as_list
+from recbole_echomamba.data.dataloader import limit_batch_size
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.ranks import is_distributed
 
 PER_USER_KEYS = ("rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.label")
 """The entries of RecBole's struct that have one row per user."""
+
+
+@dataclass
+class LinearScores:
+    """The scores of all items as a product that is not computed: ``encoded [B, d]`` times ``weight [n_items, d]``."""
+
+    encoded: torch.Tensor
+    weight: torch.Tensor
 
 
 class RankCollector(Collector):
@@ -57,8 +68,8 @@ class RankCollector(Collector):
         """Collect one batch.
 
         Args:
-            scores_tensor: the score of every item or candidate, ``[B, n_items]``; for metrics of single scores, such as AUC,
-                the score of each row, ``[B]``.
+            scores_tensor: the score of every item or candidate, ``[B, n_items]``, or :class:`LinearScores`; for metrics of
+                single scores, such as AUC, the score of each row, ``[B]``.
             interaction: the batch, ``B`` rows.
             positive_u: the row of each target in the batch, ``[targets]``.
             positive_i: the internal item id of each target, ``[targets]``.
@@ -66,6 +77,9 @@ class RankCollector(Collector):
         Raises:
             UserError: a score is not finite.
         """
+        if isinstance(scores_tensor, LinearScores):
+            self._collect_by_blocks(scores_tensor, interaction, positive_i)
+            return
         per_row = scores_tensor.dim() == 1
         sampled = per_row or positive_u is None or len(interaction) != len(scores_tensor)
         # RecBole gives the padding item, and items that are no candidates, a score of minus infinity
@@ -85,12 +99,40 @@ class RankCollector(Collector):
         tied = rank > best_rank
         if tied.any() and "rec.topk" in self.data_struct:
             self._place_tied_targets(rows[tied], rank[tied], len(scores_tensor))
-        users = interaction[self.config["USER_ID_FIELD"]].to(device)
-        lengths = interaction[self.config["ITEM_LIST_LENGTH_FIELD"]].to(device)
-        batch = {"user": users[rows], "item": items, "rank": rank, "history": lengths[rows], "tied": tied}
+        batch = {"item": items, "rank": rank, "tied": tied}
         seen = getattr(interaction, "seen", None)
         if seen is not None and torch.equal(rows.cpu(), torch.arange(len(interaction))):
             batch["rank_unseen"] = rank - _count_seen_above(scores, target_score, items, seen)
+        self._record(interaction, rows, batch)
+
+    def _collect_by_blocks(self, scores: LinearScores, interaction, positive_i: torch.Tensor) -> None:
+        """Collect one batch with one target in each row; what is collected is the same as from all scores."""
+        device = scores.encoded.device
+        # without the padding item: item 1 is row 0
+        encoded, weight, target = scores.encoded, scores.weight[1:], positive_i.to(device) - 1
+        check_linear_scores(encoded, weight, self.config["model"], self.model)
+        seen = getattr(interaction, "seen", None)
+        if seen is not None:
+            seen = (seen[0].to(device), seen[1].to(device) - 1)
+        rank, tied, seen_at_least = ops.linear_rank(encoded, weight, target, seen)
+        k = max(self.topk)
+        if self.register.need("rec.items"):
+            self.data_struct.update_tensor("rec.items", ops.linear_top_k(encoded, weight, k)[1] + 1)
+        if self.register.need("rec.topk"):
+            hits = rank[:, None] == torch.arange(1, k + 1, device=device)
+            # RecBole's last column is the number of targets
+            self.data_struct.update_tensor("rec.topk", torch.nn.functional.pad(hits.long(), (0, 1), value=1))
+        batch = {"item": target + 1, "rank": rank, "tied": tied}
+        if seen is not None:
+            batch["rank_unseen"] = rank - seen_at_least
+        self._record(interaction, torch.arange(len(rank)), batch)
+        if self._after_batch is not None:
+            self._after_batch()
+
+    def _record(self, interaction, rows: torch.Tensor, batch: dict[str, torch.Tensor]) -> None:
+        """Keep the columns of a batch, ``[targets]``, with the user and the length of the history in ``rows``."""
+        batch["user"] = interaction[self.config["USER_ID_FIELD"]].to(rows.device)[rows]
+        batch["history"] = interaction[self.config["ITEM_LIST_LENGTH_FIELD"]].to(rows.device)[rows]
         for name, column in batch.items():
             self._columns[name].append(column.cpu())
 
@@ -182,6 +224,25 @@ def check_scores(
     raise UserError(
         f"{name} gave {kinds} scores ({where}); train again with a lower learning_rate or with clip_grad_norm"
     )
+
+
+def check_linear_scores(encoded: torch.Tensor, weight: torch.Tensor, name: str, model: torch.nn.Module) -> None:
+    """Check that the scores ``encoded @ weight.T`` can be ranked, without computing them where none can overflow.
+
+    Args:
+        encoded: ``[B, d]``.
+        weight: ``[n, d]``.
+        name: the name of the model.
+        model: the model, to name the parameter that is not finite.
+
+    Raises:
+        UserError: a score is NaN or infinite.
+    """
+    largest = [torch.linalg.vector_norm(part, torch.inf) for part in (encoded, weight)]
+    if torch.isfinite(largest[0] * largest[1] * encoded.shape[1]):
+        return
+    for rows in encoded.split(limit_batch_size(len(weight), len(encoded))):
+        check_scores(rows @ weight.T, name, model)
 
 
 GAINS = {

@@ -11,6 +11,7 @@ from filelock import FileLock
 from recbole.trainer import Trainer as RecBoleTrainer
 from recbole.trainer.trainer import AbstractTrainer
 
+from recbole_echomamba.data.dataloader import ranks_by_blocks
 from recbole_echomamba.data.preparation import atomic_files
 from recbole_echomamba.data.vocabulary import write_vocabulary
 from recbole_echomamba.system.allocator import keep_freed_memory
@@ -20,7 +21,7 @@ from recbole_echomamba.system.ranks import is_distributed, is_main_process
 from recbole_echomamba.system.signals import Interrupted, deferred_signals
 from recbole_echomamba.system.terminal import progress_bar
 from recbole_echomamba.training import checkpoint
-from recbole_echomamba.training.evaluation import RankCollector
+from recbole_echomamba.training.evaluation import LinearScores, RankCollector
 from recbole_echomamba.training.lazy_adam import LazyAdam
 from recbole_echomamba.training.progress import EpochLines
 from recbole_echomamba.training.run_directory import (
@@ -192,7 +193,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         processes = state.get("processes", self._processes)
         if processes != self._processes:
             raise UserError(
-                f"{directory} was trained in {processes} processes and this is {self._processes}; resume it with --nproc={processes}"
+                f"{directory} was trained in {processes} processes, not in {self._processes}; resume it with --nproc={processes}"
             )
         if state["data_hash"] != self.data_hash:
             raise UserError(f"the data have changed since {directory} was trained on them; start a new run")
@@ -240,6 +241,25 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
                 eval_data.sample_size,
             )
         return result
+
+    @functools.cached_property
+    def _ranks_by_blocks(self) -> bool:
+        by_blocks = ranks_by_blocks(type(self.model), self.config, self.tot_item_num)
+        if by_blocks:
+            self.logger.info(
+                "Evaluation ranks items by blocks: the scores of %d users over %d items would take %.1f GB",
+                self.config["eval_batch_size"],
+                self.tot_item_num,
+                4e-9 * self.config["eval_batch_size"] * self.tot_item_num,
+            )
+        return by_blocks
+
+    def _full_sort_batch_eval(self, batched_data):
+        if not self._ranks_by_blocks:
+            return super()._full_sort_batch_eval(batched_data)
+        interaction, _, positive_u, positive_i = batched_data
+        encoded = self.model.encode_batch(interaction.to(self.device))
+        return interaction, LinearScores(encoded, self.model.item_embedding.weight), positive_u, positive_i
 
     def _build_optimizer(self, **kwargs):
         if self.config["learner"] == "lazy_adam":

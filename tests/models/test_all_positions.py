@@ -120,7 +120,7 @@ def test_histories_of_similar_length_are_encoded_as_all_together(build, monkeypa
     model = build(name, num_layers=2, time_gaps=True, **CAUSAL[name])
     samples = prefixes()
     expected = model.encode(samples["item_id_list"], samples["item_length"], samples["timestamp_list"])
-    found = model._encode(samples)
+    found = model.encode_batch(samples)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 
