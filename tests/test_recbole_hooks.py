@@ -58,7 +58,6 @@ OVERRIDDEN = {
     "training.trainer.Trainer": (
         "_build_optimizer",
         "_check_nan",
-        "_build_optimizer",
         "_full_sort_batch_eval",
         "_map_reduce",
         "_save_checkpoint",
