@@ -213,8 +213,9 @@ def execute_compare(options: argparse.Namespace, settings: dict[str, str]) -> No
     check_arguments(models, options.dataset, split_list(options.config_files), settings)
     from recbole_echomamba.comparison.compare import compare
     from recbole_echomamba.comparison.contenders import parse_variants
-    from recbole_echomamba.comparison.report import describe_missing, write_report
+    from recbole_echomamba.comparison.report import write_report
     from recbole_echomamba.comparison.tables import tabulate_metrics
+    from recbole_echomamba.comparison.verdict import describe_missing
 
     out = options.out or f"comparisons/{options.dataset}"
     with _explain_interruption("interrupted; give the same command again to resume, finished runs are not repeated"):
