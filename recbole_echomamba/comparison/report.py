@@ -107,27 +107,39 @@ def make_sections(comparison: Comparison, differences: list[Difference], k: int)
 
 
 def make_pictures(comparison: Comparison, k: int) -> list[Picture]:
-    """Draw the plots of the report, in order."""
+    """Draw the plots of the report, in order, each with a caption that says how to read it."""
+    metric = comparison.first_config["valid_metric"]
+    hit_rate = (
+        f"Hit@{k} is the share of users whose test item is among the first {k}; the number of users of each group is in "
+        "brackets."
+    )
+    bars = (
+        "Bars are one standard error over users; all rows are tested on the same users, so overlapping bars do not show that "
+        "two rows are equal."
+    )
     return [
         Picture(
             "learning_curves",
             report.encode_png(plots.plot_learning_curves(comparison)),
-            "Validation score by epoch, one line per seed; the dot is the best.",
+            f"Validation {metric} by epoch. Thick lines are means over seeds with a band of one standard deviation, up to the "
+            "epoch where the first seed stops; thin lines are single seeds. Each dot is the best epoch of a seed, whose weights "
+            "are tested. A dot at the end of its line was still improving.",
         ),
         Picture(
             "accuracy_and_speed",
             report.encode_png(plots.plot_accuracy_and_speed(comparison, k)),
-            f"Test NDCG@{k} against users scored per second, mean and standard deviation over seeds.",
+            f"Test NDCG@{k} against users scored per second: higher is more accurate, further right is faster. Points are means "
+            "over seeds, bars one standard deviation; a row with one seed has none.",
         ),
         Picture(
             "history",
             report.encode_png(plots.plot_hit_rate(comparison, k, "history")),
-            f"Hit@{k} by number of interactions before the target; bars are standard errors over users.",
+            f"Accuracy for short and long histories. {hit_rate} {bars}",
         ),
         Picture(
             "popularity",
             report.encode_png(plots.plot_hit_rate(comparison, k, "popularity")),
-            f"Hit@{k} by how often the target occurs outside the test; bars are standard errors over users.",
+            f"Accuracy for rare and popular items, by how often the target occurs outside the test. {hit_rate} {bars}",
         ),
     ]
 

@@ -47,6 +47,8 @@ def reach_verdict(comparison: Comparison, differences: list[Difference], k: int)
     relative = f" ({lead.mean / loser:+.1%})" if loser else ""
     if lead.p < LEVEL:
         headline = f"{lead.winner} is ahead of {lead.loser} by {lead.mean:.4f} NDCG@{k}{relative}, more than chance over users."
+    elif lead.mean == 0:
+        headline = f"{lead.winner} and {lead.loser} have the same test NDCG@{k}: none is ahead."
     else:
         headline = (
             f"{lead.winner} has the highest test NDCG@{k}, but its lead of {lead.mean:.4f}{relative} over {lead.loser} may be "
@@ -84,7 +86,7 @@ class Lead:
 def find_lead(differences: list[Difference], baseline: str) -> Lead:
     """Return the lead of the best row over the baseline; where the baseline is best, its lead over the next row."""
     best = max(differences, key=lambda difference: difference.mean)
-    if best.mean > 0:
+    if best.mean >= 0:
         return Lead(best.label, baseline, best.mean, best.low, best.high, best.p, best.users)
     return Lead(baseline, best.label, -best.mean, -best.high, -best.low, best.p, best.users)
 

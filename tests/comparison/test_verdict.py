@@ -67,6 +67,11 @@ def test_a_lead_that_may_be_chance_is_no_lead():
     assert "may be chance" in verdict.headline
 
 
+def test_equal_rows_are_called_equal():
+    verdict = reach_verdict(make_comparison(TWO_SEEDS), [make_difference("ours", 0.0, 1.0)], 10)
+    assert verdict.headline == "ours and base have the same test NDCG@10: none is ahead."
+
+
 def test_other_rows_are_sorted_by_their_own_test():
     results = {label: [make_result(1, 0.2), make_result(2, 0.2)] for label in ("a", "b", "c", "d", "base")}
     tests = [("a", 0.04, 0.01), ("b", 0.03, 0.01), ("c", -0.03, 0.01), ("d", 0.01, 0.4)]
