@@ -393,7 +393,13 @@ def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``inspect``."""
     group = parser.add_argument_group("input and output")
     group.add_argument("run", metavar="RUN", help="run directory of the trained model")
+    group.add_argument(
+        "other", metavar="OTHER", nargs="?", help="directory of a second run, to be shown beside the first"
+    )
     _add_custom_model(group)
+    group.add_argument(
+        "--user", metavar="ID", help="show which items of this user's history the recommendations came from"
+    )
     group.add_argument("--out", metavar="FILE", help="page to write (default: RUN/inspection.html)")
 
 
@@ -402,9 +408,11 @@ def execute_inspect(options: argparse.Namespace, settings: dict[str, str]) -> No
     from recbole_echomamba.config.early_checks import check_run_directory
 
     check_run_directory(options.run)
+    if options.other is not None:
+        check_run_directory(options.other)
     from recbole_echomamba.inspection import inspect
 
-    print(inspect(options.run, options.out, settings, options.model))
+    print(inspect(options.run, options.out, settings, options.model, options.other, options.user))
 
 
 def _add_custom_model(group) -> None:
@@ -492,9 +500,9 @@ COMMANDS = {
         execute=execute_recommend,
     ),
     "inspect": Command(
-        summary="Write a page on the filters, memory and parts of a model.",
-        usage="RUN",
-        examples=["saved/RUN", "saved/RUN --out=page.html"],
+        summary="Write a page on the filters, memory and parts of a model, or of two side by side.",
+        usage="RUN [OTHER]",
+        examples=["saved/RUN", "saved/RUN saved/OTHER --out=page.html", "saved/RUN --user=42"],
         add_arguments=add_inspect_arguments,
         execute=execute_inspect,
     ),

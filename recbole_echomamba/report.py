@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 64rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-h1, p, li, figcaption { overflow-wrap: anywhere; }
+h1, h3, p, li, figcaption { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
 td { white-space: nowrap; } thead th { vertical-align: bottom; border-bottom: 2px solid #222; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 td:first-child { white-space: normal; min-width: 6rem; }
+h3 { font-size: 1rem; margin-bottom: .3rem; } .side > div { min-width: 0; }
+.side { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 0 2rem; }
 .verdict { border-left: .3rem solid #1f77b4; background: #f4f7fa; padding: .1rem 1rem; }
 figure { margin: 1.5rem 0; max-width: 44rem; } img { max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: .9rem; }
@@ -33,7 +35,7 @@ figure { margin: 1.5rem -.6rem; } figcaption { padding: 0 .6rem; }
 """
 """The style of a page. Cells break their lines on a phone, and a table that is still too wide scrolls beside its first column."""
 
-LEGEND_WIDTH = 72
+LEGEND_WIDTH = 84
 """How many characters fit into a line of a legend, with :data:`LEGEND_MARK` for the mark and the gap of each entry."""
 
 LEGEND_MARK = 8

@@ -339,7 +339,7 @@ DEFAULTS = {
         "skip_unknown": False,
         "titles": False,
     },
-    "inspect": {"run": "r", "out": None, "model": None},
+    "inspect": {"run": "r", "other": None, "user": None, "out": None, "model": None},
 }
 REQUIRED = {
     "compare": ["--models=m", "--dataset=d"],

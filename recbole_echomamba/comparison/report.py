@@ -18,7 +18,7 @@ from recbole_echomamba import report
 from recbole_echomamba.comparison import plots, tables
 from recbole_echomamba.comparison.compare import ROWS_FILE, Comparison, describe_rows
 from recbole_echomamba.comparison.contenders import has_fixed_loss
-from recbole_echomamba.comparison.statistics import Difference, compare_with_baseline
+from recbole_echomamba.comparison.statistics import Difference, choose_cutoff, compare_with_baseline
 from recbole_echomamba.comparison.verdict import Verdict, list_changes, list_forms, list_seeds, reach_verdict
 from recbole_echomamba.report import Table
 from recbole_echomamba.system.files import write_atomically, write_text
@@ -62,7 +62,7 @@ def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -
         UserError: rows were tested on different targets.
     """
     out = Path(out)
-    k = choose_cutoff(comparison)
+    k = choose_cutoff(comparison.first_config)
     differences = compare_with_baseline(comparison, k)
     verdict = reach_verdict(comparison, differences, k)
     sections = make_sections(comparison, differences, k)
@@ -80,13 +80,6 @@ def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -
     write_text(out / "report.html", render_html(comparison, verdict, sections, pictures))
     write_text(out / ROWS_FILE, json.dumps(describe_rows(comparison.configs), indent=2) + "\n")
     return out / "report.html"
-
-
-def choose_cutoff(comparison: Comparison) -> int:
-    """Return the cutoff ``k`` of the validation metric, or the largest of ``topk`` where that metric has none."""
-    config = comparison.first_config
-    _, at, k = str(config["valid_metric"]).partition("@")
-    return int(k) if at else max(config["topk"])
 
 
 def make_sections(comparison: Comparison, differences: list[Difference], k: int) -> list[Section]:

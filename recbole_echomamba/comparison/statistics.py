@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_echomamba.comparison.compare import Comparison
+from recbole_echomamba.config.checks import as_list
 from recbole_echomamba.system.errors import UserError
 
 
@@ -32,6 +33,12 @@ class Difference:
     p: float
     effect: float
     users: int
+
+
+def choose_cutoff(config) -> int:
+    """Return the cutoff ``k`` of the validation metric, or the largest of ``topk`` where that metric has none."""
+    _, at, k = str(config["valid_metric"]).partition("@")
+    return int(k) if at else max(as_list(config["topk"]))
 
 
 def compare_with_baseline(comparison: Comparison, k: int, column: str = "rank") -> list[Difference]:

@@ -109,7 +109,7 @@ class Recommender:
         with tqdm(total=n_rows, unit="user", desc="recommend", disable=not self.config["show_progress"]) as bar:
             for batch in batches:
                 rows = slice(first, first + len(batch.user_ids))
-                scores = self._score(batch)
+                scores = self.score(batch)
                 scores.masked_fill_(~(allowed if allowed.dim() == 1 else allowed[rows]), -torch.inf)
                 if exclude_seen:
                     scores[batch.seen_rows, batch.seen_items] = -torch.inf
@@ -198,7 +198,7 @@ class Recommender:
         return torch.stack([mark_allowed_items(self.dataset, each, skip_unknown) for each in per_row])
 
     @torch.no_grad()
-    def _score(self, batch: HistoryBatch) -> Tensor:
+    def score(self, batch: HistoryBatch) -> Tensor:
         """Return the score of every item for each history, ``[B, n_items]``, on the CPU."""
         model, dataset = self.model, self.dataset
         window = self._transform(dataset, batch.window).to(self.config["device"])
