@@ -500,7 +500,7 @@ COMMANDS = {
         execute=execute_recommend,
     ),
     "inspect": Command(
-        summary="Write a page on the filters, memory and parts of a model, or of two side by side.",
+        summary="Write a page on the filters, memory and parts of a model.",
         usage="RUN [OTHER]",
         examples=["saved/RUN", "saved/RUN saved/OTHER --out=page.html", "saved/RUN --user=42"],
         add_arguments=add_inspect_arguments,
