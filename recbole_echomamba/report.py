@@ -35,8 +35,8 @@ figure { margin: 1.5rem -.6rem; } figcaption { padding: 0 .6rem; }
 """
 """The style of a page. Cells break their lines on a phone, and a table that is still too wide scrolls beside its first column."""
 
-LEGEND_WIDTH = 84
-"""How many characters fit into a line of a legend, with :data:`LEGEND_MARK` for the mark and the gap of each entry."""
+LEGEND_DENSITY = 13
+"""How many characters fit into an inch of a legend, with :data:`LEGEND_MARK` for the mark and the gap of each entry."""
 
 LEGEND_MARK = 8
 
@@ -142,7 +142,8 @@ def add_legend(fig: Figure) -> None:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     longest = max(map(len, handles))
-    columns = min(len(handles), max(1, LEGEND_WIDTH // (longest + LEGEND_MARK)))
+    fitting = int(fig.get_figwidth() * LEGEND_DENSITY) // (longest + LEGEND_MARK)
+    columns = min(len(handles), max(1, fitting))
     lines = -(-len(handles) // columns)
     fig.set_figheight(fig.get_figheight() + lines * LEGEND_LINE)
     fig.legend(handles.values(), handles, loc="outside upper left", ncols=columns, frameon=False)
