@@ -206,7 +206,7 @@ def render_markdown(comparison: Comparison, verdict: Verdict, sections: list[Sec
     parts += [f"## {section.title}\n\n{section.table.to_markdown()}\n{escape(section.note)}\n" for section in sections]
     for picture in pictures:
         caption = escape(picture.caption)
-        parts.append(f"![{caption}]({picture.name}.png)\n\n{caption}\n")
+        parts.append(f"![{caption.partition('. ')[0]}]({picture.name}.png)\n\n{caption}\n")
     parts += [f"{escape(describe_origin(comparison))}\n"]
     return "\n".join(parts)
 
