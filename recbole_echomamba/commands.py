@@ -213,8 +213,9 @@ def execute_compare(options: argparse.Namespace, settings: dict[str, str]) -> No
     check_arguments(models, options.dataset, split_list(options.config_files), settings)
     from recbole_echomamba.comparison.compare import compare
     from recbole_echomamba.comparison.contenders import parse_variants
-    from recbole_echomamba.comparison.report import describe_missing, write_report
+    from recbole_echomamba.comparison.report import write_report
     from recbole_echomamba.comparison.tables import tabulate_metrics
+    from recbole_echomamba.comparison.verdict import describe_missing
 
     out = options.out or f"comparisons/{options.dataset}"
     with _explain_interruption("interrupted; give the same command again to resume, finished runs are not repeated"):
@@ -392,7 +393,13 @@ def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``inspect``."""
     group = parser.add_argument_group("input and output")
     group.add_argument("run", metavar="RUN", help="run directory of the trained model")
+    group.add_argument(
+        "other", metavar="OTHER", nargs="?", help="directory of a second run, to be shown beside the first"
+    )
     _add_custom_model(group)
+    group.add_argument(
+        "--user", metavar="ID", help="show which items of this user's history the recommendations came from"
+    )
     group.add_argument("--out", metavar="FILE", help="page to write (default: RUN/inspection.html)")
 
 
@@ -401,9 +408,11 @@ def execute_inspect(options: argparse.Namespace, settings: dict[str, str]) -> No
     from recbole_echomamba.config.early_checks import check_run_directory
 
     check_run_directory(options.run)
+    if options.other is not None:
+        check_run_directory(options.other)
     from recbole_echomamba.inspection import inspect
 
-    print(inspect(options.run, options.out, settings, options.model))
+    print(inspect(options.run, options.out, settings, options.model, options.other, options.user))
 
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -544,8 +553,8 @@ COMMANDS = {
     ),
     "inspect": Command(
         summary="Write a page on the filters, memory and parts of a model.",
-        usage="RUN",
-        examples=["saved/RUN", "saved/RUN --out=page.html"],
+        usage="RUN [OTHER]",
+        examples=["saved/RUN", "saved/RUN saved/OTHER --out=page.html", "saved/RUN --user=42"],
         add_arguments=add_inspect_arguments,
         execute=execute_inspect,
     ),

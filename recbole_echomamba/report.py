@@ -17,11 +17,31 @@ if TYPE_CHECKING:
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 64rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+h1, h3, p, li, figcaption { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #222; }
-figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; } figcaption { color: #555; font-size: .9rem; }
+th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
+td { white-space: nowrap; } thead th { vertical-align: bottom; border-bottom: 2px solid #222; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+td:first-child { white-space: normal; min-width: 6rem; }
+h3 { font-size: 1rem; margin-bottom: .3rem; } .side > div { min-width: 0; }
+.side { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 0 2rem; }
+.verdict { border-left: .3rem solid #1f77b4; background: #f4f7fa; padding: .1rem 1rem; }
+figure { margin: 1.5rem 0; max-width: 44rem; } img { max-width: 100%; height: auto; }
+figcaption { color: #555; font-size: .9rem; }
+@media (max-width: 40rem) {
+body { padding: .6rem; } table { font-size: .75rem; } th, td { padding: .25rem .35rem; } td { white-space: normal; }
+figure { margin: 1.5rem -.6rem; } figcaption { padding: 0 .6rem; }
+}
 """
+"""The style of a page. Cells break their lines on a phone, and a table that is still too wide scrolls beside its first column."""
+
+LEGEND_DENSITY = 13
+"""How many characters fit into an inch of a legend, with :data:`LEGEND_MARK` for the mark and the gap of each entry."""
+
+LEGEND_MARK = 8
+
+LEGEND_LINE = 0.21
+"""The height of a line of a legend in inches."""
 
 LATEX_ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -67,7 +87,8 @@ class Table:
 
     def to_html(self) -> str:
         """Render a ``<table>`` that scrolls sideways on a narrow screen."""
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.header)
+        # a long name may break its line after an underscore
+        head = "".join(f"<th>{html.escape(name).replace('_', '_<wbr>')}</th>" for name in self.header)
         body = ""
         for row in self._format_cells(html.escape, "<strong>{}</strong>"):
             body += "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>\n"
@@ -97,8 +118,10 @@ class Table:
         return rows
 
 
-def new_figure(width: float = 8, height: float = 4.5) -> Figure:
+def new_figure(width: float = 6.4, height: float = 4) -> Figure:
     """Return an empty matplotlib figure that needs no display and leaves no global state.
+
+    At the default width its text can still be read on a phone.
 
     Args:
         width: in inches.
@@ -106,7 +129,24 @@ def new_figure(width: float = 8, height: float = 4.5) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", dpi=150)
+    return Figure(figsize=(width, height), layout="constrained", dpi=180)
+
+
+def add_legend(fig: Figure) -> None:
+    """Put one legend for all axes above them, where it covers nothing; entries of the same name are shown once.
+
+    The figure grows by the height of the legend.
+    """
+    handles = {}
+    for ax in fig.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    longest = max(map(len, handles))
+    fitting = int(fig.get_figwidth() * LEGEND_DENSITY) // (longest + LEGEND_MARK)
+    columns = min(len(handles), max(1, fitting))
+    lines = -(-len(handles) // columns)
+    fig.set_figheight(fig.get_figheight() + lines * LEGEND_LINE)
+    fig.legend(handles.values(), handles, loc="outside upper left", ncols=columns, frameon=False)
 
 
 def encode_png(fig: Figure) -> bytes:

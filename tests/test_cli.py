@@ -340,7 +340,7 @@ DEFAULTS = {
         "skip_unknown": False,
         "titles": False,
     },
-    "inspect": {"run": "r", "out": None, "model": None},
+    "inspect": {"run": "r", "other": None, "user": None, "out": None, "model": None},
     "export": {"run": "r", "to": "onnx", "topk": None, "out": None, "model": None},
     "card": {"run": "r", "out": None},
 }

@@ -1,18 +1,18 @@
 import math
+import re
 
+import pandas as pd
 import pytest
 import torch
 
-from recbole_echomamba import Trainer, load_run, run
+from recbole_echomamba import Recommender, Trainer, load_run, ops, run
 from recbole_echomamba.__main__ import main
-from recbole_echomamba.inspection import (
-    compute_filter_magnitudes,
-    evaluate_without_parts,
-    find_parts,
-    inspect,
-    measure_memories,
-    switch_off,
-)
+from recbole_echomamba.comparison.statistics import compute_ndcg_per_target, run_paired_test
+from recbole_echomamba.inspection import history, inspect
+from recbole_echomamba.inspection.filters import compute_filter_magnitudes, compute_impulse_responses
+from recbole_echomamba.inspection.memory import measure_memories
+from recbole_echomamba.inspection.names import describe_module
+from recbole_echomamba.inspection.parts import evaluate_without_parts, find_parts, switch_off
 from tests.conftest import SMALL
 
 
@@ -26,8 +26,9 @@ def trained(data_path, tmp_path_factory):
 def test_the_page_shows_filters_memory_and_parts(trained, tmp_path, capsys):
     assert main(["inspect", trained, f"--out={tmp_path / 'page.html'}"]) == 0
     page = (tmp_path / "page.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
-    assert "blocks.1.pairs.0.backward_mamba" in page
+    assert page.count("data:image/png;base64,") == 4
+    assert "block 2, pair 1, backward Mamba" in page
+    assert "blocks." not in page
     for part in ["spectral filter", "forward Mamba", "backward Mamba", "gated linear unit"]:
         assert f"without {part}" in page
     assert str(tmp_path / "page.html") in capsys.readouterr().out
@@ -85,12 +86,93 @@ def test_the_table_compares_the_whole_model_with_each_part_off(trained):
     assert len(set(rows.values())) > 1
 
 
-def test_mamba4rec_has_a_page_and_a_model_without_our_parts_none(settings, tmp_path):
+def test_what_a_part_is_worth_has_the_interval_of_a_paired_test_over_users(trained):
+    config, model, _, train, valid, _ = load_run(trained)
+    table = evaluate_without_parts(config, model, train, valid)
+    k = int(config["valid_metric"].partition("@")[2])
+    assert table.header[-1] == f"NDCG@{k} change (95% interval)"
+    trainer = Trainer(config, model)
+
+    def measure():
+        trainer.evaluate(valid, load_best_model=False)
+        return compute_ndcg_per_target(pd.DataFrame(trainer.eval_collector.ranks()), k)
+
+    whole = measure()
+    with switch_off(find_parts(model)["backward Mamba"]):
+        change = run_paired_test("", (measure() - whole).to_numpy())
+    cells = {row[0]: row[-1] for row in table.rows}
+    assert cells["without backward Mamba"] == f"{change.mean:+.4f} ({change.low:+.4f} to {change.high:+.4f})"
+    assert change.low < change.high
+    assert cells["whole model"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "readable"),
+    [
+        ("blocks.0.pairs.1.forward_mamba", "block 1, pair 2, forward Mamba"),
+        ("blocks.11.filter", "block 12, spectral filter"),
+        ("layers.0.mamba", "layer 1, Mamba"),
+        ("0.my_part", "0, my part"),
+    ],
+)
+def test_modules_have_readable_names(name, readable):
+    assert describe_module(name) == readable
+
+
+def test_the_impulse_response_is_what_the_filter_makes_of_a_single_item(trained):
+    _, model, *_ = load_run(trained)
+    found = compute_impulse_responses(model)
+    assert list(found) == ["blocks.0.filter", "blocks.1.filter"]
+    impulse = torch.zeros(1, SMALL["MAX_ITEM_LIST_LENGTH"], SMALL["hidden_size"])
+    impulse[0, 0] = 1.0
+    filtered = ops.spectral_filter(impulse, model.blocks[1].filter.weight.detach())[0]
+    assert torch.allclose(found["blocks.1.filter"], filtered, atol=1e-6)
+    assert filtered.abs().max() > 1e-3
+
+
+def test_the_effect_of_an_item_is_the_score_with_it_less_the_score_without(trained):
+    recommender = Recommender(*load_run(trained)[:3], (trained, None, None))
+    found = history.explain_recommendations(recommender, "u1", k=2)
+    ids = recommender.dataset.id2token("item_id", found.items).tolist()
+    assert len(ids) == SMALL["MAX_ITEM_LIST_LENGTH"]
+    shorter = [ids[:i] + ids[i + 1 :] for i in range(len(ids))]
+    for item, effects in zip(found.recommended, found.effects, strict=True):
+        own_id = str(recommender.dataset.id2token("item_id", int(item)))
+        scores = recommender.recommend(histories=[ids, *shorter], items=[own_id], topk=1)["score"].to_numpy()
+        assert effects.tolist() == pytest.approx((scores[0] - scores[1:]).tolist(), abs=1e-5)
+    best = recommender.recommend(users=["u1"], topk=2)
+    assert found.scores.tolist() == pytest.approx(best["score"].tolist())
+    assert found.effects.abs().max() > 1e-3
+
+
+def test_the_page_of_a_user_names_titles_and_an_unknown_user_is_refused(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        history, "read_titles", lambda config: {f"i{number}": f"Film <{number}>" for number in range(100)}
+    )
+    assert main(["inspect", trained, "--user=u1", f"--out={tmp_path / 'page.html'}"]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "What the recommendations for user u1 came from" in page
+    assert re.search(r"<h3>1\. Film &lt;\d+&gt; \(i\d+\), score", page)
+    assert re.search(r"<tr><td>Film &lt;\d+&gt; \(i\d+\)</td><td>1</td>", page)
+    assert main(["inspect", trained, "--user=nobody", f"--out={tmp_path / 'none.html'}"]) == 1
+    assert "nobody" in capsys.readouterr().err
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_any_model_has_a_page_and_two_stand_side_by_side(trained, settings, tmp_path):
     made = run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 1})["run_directory"]
     assert "without feed-forward" in inspect(made).read_text()
-    made = run("GRU4Rec", "cycle", config_dict={**settings, "epochs": 1, "embedding_size": 16})["run_directory"]
-    with pytest.raises(ValueError, match="GRU4Rec has neither"):
-        inspect(made)
+    other = run("GRU4Rec", "cycle", config_dict={**settings, "epochs": 1, "embedding_size": 16})["run_directory"]
+    assert "Validation metrics" in inspect(other).read_text()
+    assert main(["inspect", made, other, f"--out={tmp_path / 'two.html'}"]) == 0
+    page = (tmp_path / "two.html").read_text()
+    assert "Inside Mamba4Rec and GRU4Rec" in page
+    first, second = (page.index(f"<strong>{label}</strong>") for label in ("A: Mamba4Rec", "B: GRU4Rec"))
+    assert page.index("<h2>Run</h2>") < first < second < page.index("<h2>Step sizes")
+    page = inspect(trained, tmp_path / "same.html", other=made).read_text()
+    assert page.count("<h2>What each part contributes</h2>") == 1
+    assert "without spectral filter" in page
+    assert "without feed-forward" in page
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):

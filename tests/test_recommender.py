@@ -13,6 +13,7 @@ from recbole_echomamba import Recommender, load_run, recommend, run
 from recbole_echomamba.cli import main
 from recbole_echomamba.ops import ranking
 from recbole_echomamba.recommendation import best_items
+from recbole_echomamba.recommendation.files import read_histories
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from tests.conftest import ITEMS, SMALL
 
@@ -207,3 +208,28 @@ def test_of_equal_scores_the_item_with_the_smaller_id_comes_first(trained, monke
     assert recommender.recommend(histories=HISTORIES[:1], topk=5)["item_id"].tolist() == expected
     monkeypatch.setattr(best_items, "has_linear_scores", lambda model_class: False)
     assert recommender.recommend(histories=HISTORIES[:1], topk=5)["item_id"].tolist() == expected
+
+
+def test_asking_leaves_the_generators_of_the_program_alone(trained):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    Recommender.load(trained("EchoMamba4Rec")).recommend(users=["u1"])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_histories_without_a_known_item_are_left_out_when_unknown_ids_are_skipped(trained, caplog):
+    recommender = Recommender.load(trained("EchoMamba4Rec"))
+    table = recommender.recommend(histories={"a": ["no"], "b": ["i1", "no"]}, skip_unknown=True)
+    assert set(table["user_id"]) == {"b"}
+    assert "left out 1 histories without a known item, such as a" in caplog.text
+    with pytest.raises(UserError, match="no history holds a known item"):
+        recommender.recommend(histories=[["no"]], skip_unknown=True)
+
+
+def test_whole_numbers_of_a_parquet_file_stay_whole_and_missing_ids_are_named(tmp_path):
+    file = tmp_path / "h.parquet"
+    pd.DataFrame({"user_id": [7, 7, 8], "item_id": [10, 20, 30]}).to_parquet(file)
+    assert read_histories(file) == {"7": ["10", "20"], "8": ["30"]}
+    pd.DataFrame({"user_id": [7, 7, 8], "item_id": [10, None, 30]}).to_parquet(file)
+    with pytest.raises(UserError, match=r"h\.parquet, row 2: user_id or item_id is empty"):
+        read_histories(file)

@@ -22,30 +22,41 @@ GROUPINGS = {"history": "interactions before the target", "popularity": "interac
 
 
 def plot_learning_curves(comparison: Comparison) -> Figure:
-    """Plot the validation score by epoch, one line for each run, with a dot at the best epoch."""
+    """Plot the validation score by epoch: mean and standard deviation over seeds, with a thin line and a dot for each seed.
+
+    The mean ends with the seed that stops first: a mean over the others would jump there.
+    """
     fig = report.new_figure()
     ax = fig.subplots()
     for number, (label, results) in enumerate(comparison.results.items()):
-        for seed_number, result in enumerate(results):
-            validated = [entry for entry in result["history"] if "valid_score" in entry]
+        curves = pd.DataFrame({result["seed"]: read_curve(result) for result in results})
+        for result in results:
+            ax.plot(curves[result["seed"]].dropna(), f"C{number}", alpha=0.5, linewidth=0.7)
             # result.json counts epochs from 0
-            epochs = [entry["epoch"] + 1 for entry in validated]
-            scores = [entry["valid_score"] for entry in validated]
-            # one entry in the legend for all seeds
-            legend = label if seed_number == 0 else None
-            ax.plot(epochs, scores, f"C{number}", alpha=0.7, linewidth=1.3, label=legend)
-            ax.plot(result["best_epoch"] + 1, result["best_valid_score"], f"C{number}o", markersize=5)
+            ax.plot(result["best_epoch"] + 1, result["best_valid_score"], f"C{number}o", markersize=4)
+        shared = curves.dropna()
+        mean, deviation = shared.mean(axis=1), shared.std(axis=1).fillna(0)
+        ax.plot(mean, f"C{number}", linewidth=1.8, label=label)
+        ax.fill_between(mean.index, mean - deviation, mean + deviation, color=f"C{number}", alpha=0.2, linewidth=0)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="epoch", ylabel=f"validation {comparison.first_result['config']['valid_metric']}")
     ax.grid(alpha=0.3)
-    ax.legend()
+    report.add_legend(fig)
     return fig
+
+
+def read_curve(result: dict) -> pd.Series:
+    """Return the validation scores of a run by epoch, counted from 1."""
+    return pd.Series(
+        {entry["epoch"] + 1: entry["valid_score"] for entry in result["history"] if "valid_score" in entry}
+    )
 
 
 def plot_accuracy_and_speed(comparison: Comparison, k: int) -> Figure:
     """Plot test NDCG@k against users scored per second, mean and standard deviation over seeds."""
     fig = report.new_figure()
     ax = fig.subplots()
+    speeds = []
     for number, (label, results) in enumerate(comparison.results.items()):
         speed = np.array([result["users_per_second"] for result in results])
         score = comparison.test_metric(label, f"ndcg@{k}")
@@ -58,11 +69,16 @@ def plot_accuracy_and_speed(comparison: Comparison, k: int) -> Figure:
             capsize=3,
             label=label,
         )
-    ax.set(xscale="log", xlabel="users scored per second", ylabel=f"test NDCG@{k}")
+        speeds.append(speed.mean())
+    if max(speeds) > 4 * min(speeds):
+        ax.set_xscale("log", subs=[2, 5])
+        # over more than two decades the labels of the ticks at 2 and 5 would overlap
+        ax.xaxis.set_minor_formatter("{x:,.0f}" if max(speeds) < 100 * min(speeds) else "")
+        ax.tick_params(axis="x", which="both", length=3.5, pad=3.5)
+    ax.set(xlabel="users scored per second", ylabel=f"test NDCG@{k}")
     ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.xaxis.set_minor_formatter("{x:,.0f}")
     ax.grid(alpha=0.3, which="both")
-    ax.legend()
+    report.add_legend(fig)
     return fig
 
 
@@ -94,10 +110,10 @@ def plot_hit_rate(comparison: Comparison, k: int, grouping: str) -> Figure:
         ax.errorbar(x, rate["mean"], rate["sem"].fillna(0), fmt="o-", linewidth=0.8, capsize=3, label=label)
     # All models are tested on the same targets, so the groups of the last one are those of all.
     sizes = pd.Series(groups).value_counts()
-    ax.set_xticks(range(len(names)), [f"{name}\n({sizes[i]:,} targets)" for i, name in enumerate(names)])
-    ax.set(xlabel=GROUPINGS[grouping], ylabel=f"Hit@{k}", ylim=(0, None))
+    ax.set_xticks(range(len(names)), [f"{name}\n({sizes[i]:,})" for i, name in enumerate(names)])
+    ax.set(xlabel=f"{GROUPINGS[grouping]} (number of test users)", ylabel=f"Hit@{k}", ylim=(0, None))
     ax.grid(alpha=0.3, axis="y")
-    ax.legend()
+    report.add_legend(fig)
     return fig
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from recbole_echomamba import report
 from recbole_echomamba.comparison import plots, tables
 from recbole_echomamba.comparison.compare import ROWS_FILE, Comparison, describe_rows
 from recbole_echomamba.comparison.contenders import has_fixed_loss
-from recbole_echomamba.comparison.statistics import Difference, compare_with_baseline
+from recbole_echomamba.comparison.statistics import Difference, choose_cutoff, compare_with_baseline
+from recbole_echomamba.comparison.verdict import Verdict, list_changes, list_forms, list_seeds, reach_verdict
 from recbole_echomamba.report import Table
 from recbole_echomamba.system.files import write_atomically, write_text
 
@@ -60,8 +62,9 @@ def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -
         UserError: rows were tested on different targets.
     """
     out = Path(out)
-    k = choose_cutoff(comparison)
+    k = choose_cutoff(comparison.first_config)
     differences = compare_with_baseline(comparison, k)
+    verdict = reach_verdict(comparison, differences, k)
     sections = make_sections(comparison, differences, k)
     pictures = make_pictures(comparison, k)
     for picture in pictures:
@@ -73,17 +76,10 @@ def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -
     if latex:
         text = "\n".join(f"% {section.title}\n{section.table.to_latex()}" for section in sections)
         write_text(out / "report.tex", text)
-    write_text(out / "report.md", render_markdown(comparison, sections, pictures))
-    write_text(out / "report.html", render_html(comparison, sections, pictures))
+    write_text(out / "report.md", render_markdown(comparison, verdict, sections, pictures))
+    write_text(out / "report.html", render_html(comparison, verdict, sections, pictures))
     write_text(out / ROWS_FILE, json.dumps(describe_rows(comparison.configs), indent=2) + "\n")
     return out / "report.html"
-
-
-def choose_cutoff(comparison: Comparison) -> int:
-    """Return the cutoff ``k`` of the validation metric, or the largest of ``topk`` where that metric has none."""
-    config = comparison.first_config
-    _, at, k = str(config["valid_metric"]).partition("@")
-    return int(k) if at else max(config["topk"])
 
 
 def make_sections(comparison: Comparison, differences: list[Difference], k: int) -> list[Section]:
@@ -104,27 +100,39 @@ def make_sections(comparison: Comparison, differences: list[Difference], k: int)
 
 
 def make_pictures(comparison: Comparison, k: int) -> list[Picture]:
-    """Draw the plots of the report, in order."""
+    """Draw the plots of the report, in order, each with a caption that says how to read it."""
+    metric = comparison.first_config["valid_metric"]
+    hit_rate = (
+        f"Hit@{k} is the share of users whose test item is among the first {k}; the number of users of each group is in "
+        "brackets."
+    )
+    bars = (
+        "Bars are one standard error over users; all rows are tested on the same users, so overlapping bars do not show that "
+        "two rows are equal."
+    )
     return [
         Picture(
             "learning_curves",
             report.encode_png(plots.plot_learning_curves(comparison)),
-            "Validation score by epoch, one line per seed; the dot is the best.",
+            f"Validation {metric} by epoch. Thick lines are means over seeds with a band of one standard deviation, up to the "
+            "epoch where the first seed stops; thin lines are single seeds. Each dot is the best epoch of a seed, whose weights "
+            "are tested. A dot at the end of its line was still improving.",
         ),
         Picture(
             "accuracy_and_speed",
             report.encode_png(plots.plot_accuracy_and_speed(comparison, k)),
-            f"Test NDCG@{k} against users scored per second, mean and standard deviation over seeds.",
+            f"Test NDCG@{k} against users scored per second: higher is more accurate, further right is faster. Points are means "
+            "over seeds, bars one standard deviation; a row with one seed has none.",
         ),
         Picture(
             "history",
             report.encode_png(plots.plot_hit_rate(comparison, k, "history")),
-            f"Hit@{k} by number of interactions before the target; bars are standard errors over users.",
+            f"Accuracy for short and long histories. {hit_rate} {bars}",
         ),
         Picture(
             "popularity",
             report.encode_png(plots.plot_hit_rate(comparison, k, "popularity")),
-            f"Hit@{k} by how often the target occurs outside the test; bars are standard errors over users.",
+            f"Accuracy for rare and popular items, by how often the target occurs outside the test. {hit_rate} {bars}",
         ),
     ]
 
@@ -140,7 +148,7 @@ def describe_setup(comparison: Comparison) -> str:
         f"The same for every model: data {comparison.dataset} (sha256 {comparison.first_result['data_hash'][:10]}), "
         "the last item of each user held out for the test and the one before it for validation, all items ranked, at most "
         f"{config['MAX_ITEM_LIST_LENGTH']} items of history, loss {common_loss}{other_losses}, up to {config['epochs']} epochs "
-        f"with batches of {config['train_batch_size']}, stopped after {patience}; seeds {_list_seeds(comparison)}. "
+        f"with batches of {config['train_batch_size']}, stopped after {patience}; seeds {list_seeds(comparison)}. "
         f"Interactions are ordered by time, {describe_time_order(config)}. {_list_forms(comparison)}"
         f"Mean ± standard deviation over seeds.{_list_changes(comparison)}"
     )
@@ -177,14 +185,6 @@ def describe_test(comparison: Comparison, k: int) -> str:
     )
 
 
-def describe_missing(comparison: Comparison) -> list[str]:
-    """Return a sentence that names the requested runs without a result, or no sentence when there are none."""
-    if not comparison.missing:
-        return []
-    listed = ", ".join(f"{label} with seed {seed}" for label, seed in comparison.missing)
-    return [f"Not finished, and not in this report: {listed}."]
-
-
 def describe_origin(comparison: Comparison) -> str:
     """Name the machine and the versions of the runs; where runs differ, each of them."""
     results = [result for results in comparison.results.values() for result in results]
@@ -196,22 +196,28 @@ def describe_origin(comparison: Comparison) -> str:
     return f"Machine: {list_distinct('machine')}. Versions: {list_distinct('versions')}."
 
 
-def render_markdown(comparison: Comparison, sections: list[Section], pictures: list[Picture]) -> str:
+def render_markdown(comparison: Comparison, verdict: Verdict, sections: list[Section], pictures: list[Picture]) -> str:
     """Return the report as Markdown, with links to the files of the plots."""
     escape = report.escape_markdown
     parts = [f"# {escape(_make_title(comparison))}\n"]
-    parts += [f"**{escape(line)}**\n" for line in describe_missing(comparison)]
+    parts += [f"**{escape(verdict.headline)}**\n"]
+    parts += ["".join(f"- {escape(line)}\n" for line in verdict.details)]
+    parts += [f"{_state_date()}\n"]
     parts += [f"## {section.title}\n\n{section.table.to_markdown()}\n{escape(section.note)}\n" for section in sections]
     for picture in pictures:
         caption = escape(picture.caption)
-        parts.append(f"![{caption}]({picture.name}.png)\n\n{caption}\n")
+        parts.append(f"![{caption.partition('. ')[0]}]({picture.name}.png)\n\n{caption}\n")
     parts += [f"{escape(describe_origin(comparison))}\n"]
     return "\n".join(parts)
 
 
-def render_html(comparison: Comparison, sections: list[Section], pictures: list[Picture]) -> str:
+def render_html(comparison: Comparison, verdict: Verdict, sections: list[Section], pictures: list[Picture]) -> str:
     """Return the report as one HTML page that contains its plots."""
-    parts = [f"<p><strong>{html.escape(line)}</strong></p>\n" for line in describe_missing(comparison)]
+    details = "".join(f"<li>{html.escape(line)}</li>\n" for line in verdict.details)
+    parts = [
+        f'<div class="verdict"><p><strong>{html.escape(verdict.headline)}</strong></p>\n<ul>{details}</ul></div>\n',
+        f"<p>{_state_date()}</p>\n",
+    ]
     for section in sections:
         parts += [
             report.render_section(section.title),
@@ -231,39 +237,17 @@ def _make_title(comparison: Comparison) -> str:
     return f"{', '.join(comparison.results)} on {comparison.dataset}"
 
 
+def _state_date() -> str:
+    return f"Report of {time.strftime('%Y-%m-%d')}."
+
+
 def _list_changes(comparison: Comparison) -> str:
     """Return a sentence for each variant with the settings that differ from those of the first row."""
-    common = comparison.first_config.settings
-    sentences = ""
-    for label, config in comparison.configs.items():
-        if config["variant"] is None:
-            continue
-        changes = [f"{k} {v}" for k, v in config.settings.items() if k != "variant" and v != common.get(k)]
-        sentences += f" {label} has {', '.join(changes)}."
-    return sentences
+    changes = {label: list_changes(config, comparison.first_config) for label, config in comparison.configs.items()}
+    return "".join(f" {label} has {', '.join(changed)}." for label, changed in changes.items() if changed)
 
 
 def _list_forms(comparison: Comparison) -> str:
     """Return a sentence for each row that uses the causal variant, all positions, or times."""
-    sentences = ""
-    for label, config in comparison.configs.items():
-        forms = []
-        if config["causal"]:
-            forms.append("is the causal variant")
-        if config["train_positions"] == "all":
-            forms.append("is trained on all positions of a history at once")
-        if config["time_gaps"]:
-            forms.append("reads the time between items")
-        if forms:
-            sentences += f"{label} {' and '.join(forms)}. "
-    return sentences
-
-
-def _list_seeds(comparison: Comparison) -> str:
-    """Return the seeds once where all rows have the same ones, otherwise for each row."""
-    by_label = {}
-    for label, results in comparison.results.items():
-        by_label[label] = ", ".join(str(result["seed"]) for result in results)
-    if len(set(by_label.values())) == 1:
-        return next(iter(by_label.values()))
-    return "; ".join(f"{seeds} of {label}" for label, seeds in by_label.items())
+    forms = {label: list_forms(config) for label, config in comparison.configs.items()}
+    return "".join(f"{label} {' and '.join(of_row)}. " for label, of_row in forms.items() if of_row)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_echomamba.comparison.compare import Comparison
+from recbole_echomamba.config.checks import as_list
 from recbole_echomamba.system.errors import UserError
 
 
@@ -22,6 +23,7 @@ class Difference:
         high: the upper end of that interval.
         p: the two-sided p value.
         effect: the effect size, Cohen's d for paired samples.
+        users: the number of users.
     """
 
     label: str
@@ -30,6 +32,13 @@ class Difference:
     high: float
     p: float
     effect: float
+    users: int
+
+
+def choose_cutoff(config) -> int:
+    """Return the cutoff ``k`` of the validation metric, or the largest of ``topk`` where that metric has none."""
+    _, at, k = str(config["valid_metric"]).partition("@")
+    return int(k) if at else max(as_list(config["topk"]))
 
 
 def compare_with_baseline(comparison: Comparison, k: int, column: str = "rank") -> list[Difference]:
@@ -99,11 +108,13 @@ def run_paired_test(label: str, values: np.ndarray) -> Difference:
     # Equal values have no deviation, though rounding may give 1e-17: neither the test nor the effect size is defined.
     if np.ptp(values) == 0:
         value = values[0]
-        return Difference(label, mean=value, low=value, high=value, p=1.0 if value == 0 else 0.0, effect=np.nan)
+        p = 1.0 if value == 0 else 0.0
+        return Difference(label, mean=value, low=value, high=value, p=p, effect=np.nan, users=len(values))
     test = stats.ttest_1samp(values, 0.0)
     low, high = test.confidence_interval(0.95)
     mean = values.mean()
-    return Difference(label, mean=mean, low=low, high=high, p=float(test.pvalue), effect=mean / values.std(ddof=1))
+    effect = mean / values.std(ddof=1)
+    return Difference(label, mean=mean, low=low, high=high, p=float(test.pvalue), effect=effect, users=len(values))
 
 
 def correct_by_holm(p_values: list[float]) -> list[float]:
@@ -119,6 +130,11 @@ def correct_by_holm(p_values: list[float]) -> list[float]:
     corrected = np.empty(len(p_values))
     corrected[order] = np.minimum(1, np.maximum.accumulate(steps))
     return corrected.tolist()
+
+
+def format_p(p: float, equals: str = "") -> str:
+    """Return a p value as text, such as ``0.0123`` after ``equals``, or ``< 0.0001``."""
+    return "< 0.0001" if p < 1e-4 else f"{equals}{p:.4f}"
 
 
 def compute_deviation(values: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from recbole.evaluator import smaller_metrics
 
 from recbole_echomamba.comparison.compare import Comparison
-from recbole_echomamba.comparison.statistics import Difference, compute_deviation
+from recbole_echomamba.comparison.statistics import Difference, compute_deviation, format_p
 from recbole_echomamba.report import Table
 
 
@@ -93,8 +93,7 @@ def tabulate_differences(differences: list[Difference], baseline: str, k: int) -
     rows = []
     for d in differences:
         interval = f"{d.low:+.4f} to {d.high:+.4f}"
-        p = "< 0.0001" if d.p < 1e-4 else f"{d.p:.4f}"
-        rows.append([d.label, f"{d.mean:+.4f}", interval, p, f"{d.effect:+.3f}"])
+        rows.append([d.label, f"{d.mean:+.4f}", interval, format_p(d.p), f"{d.effect:+.3f}"])
     return Table(header, rows)
 
 
@@ -154,7 +153,7 @@ def tabulate_run_overview(comparison: Comparison) -> Table:
                 result["config_hash"],
                 find_best_epoch(result),
                 result["epochs"],
-                result["best_valid_score"],
+                f"{result['best_valid_score']:.4f}",
             ]
             rows.append([label, *map(str, cells)])
     return Table(header, rows)

@@ -44,13 +44,20 @@ def find_best(
             excluded = (excluded[0].to(device), excluded[1].to(device))
         scores, items = ops.linear_top_k(encoded, weight, topk, allowed.to(device), excluded)
         return scores.float().cpu(), items.cpu()
-    # a model may also score tokens of its own beyond the items
-    scores = _score_all_items(model, dataset, window).view(len(window), -1)[:, : dataset.item_num].float().cpu()
-    check_scores(scores[:, 1:], name, model)
+    scores = score_items(model, dataset, window, name)
     scores.masked_fill_(~_mark(allowed, scores), -torch.inf)
     if excluded is not None:
         scores[excluded] = -torch.inf
     return ops.top_k(scores, min(topk, scores.shape[1]))
+
+
+@torch.no_grad()
+def score_items(model, dataset, window, name: str) -> Tensor:
+    """Return the score of every item for each history, ``[B, n_items]``, on the CPU; see :func:`find_best`."""
+    # a model may also score tokens of its own beyond the items
+    scores = _call_model(model, dataset, window).view(len(window), -1)[:, : dataset.item_num].float().cpu()
+    check_scores(scores[:, 1:], name, model)
+    return scores
 
 
 def _mark(allowed: Tensor | list[Tensor], scores: Tensor) -> Tensor:
@@ -63,7 +70,7 @@ def _mark(allowed: Tensor | list[Tensor], scores: Tensor) -> Tensor:
     return marked
 
 
-def _score_all_items(model, dataset, window) -> Tensor:
+def _call_model(model, dataset, window) -> Tensor:
     """Return the score of every item for each history; DIN and DIEN score one item at a time, as in RecBole's evaluation."""
     try:
         return model.full_sort_predict(window)

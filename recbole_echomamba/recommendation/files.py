@@ -104,7 +104,8 @@ def _read_json_lines(file: Path) -> dict[str, list[str]]:
             continue
         try:
             entry = json.loads(line)
-            user, items = str(entry.get("user_id", number)), entry["items"]
+            user, items = entry.get("user_id"), entry["items"]
+            user = str(number if user is None else user)
             if not isinstance(items, list) or not all(isinstance(item, str | int) for item in items):
                 raise TypeError
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -120,13 +121,21 @@ def _read_interactions(file: Path) -> dict[str, list[str]]:
         if file.suffix == ".csv":
             table = pd.read_csv(file, dtype=str, keep_default_na=False, quoting=csv.QUOTE_MINIMAL)
         else:
-            table = pd.read_parquet(file)
+            # whole numbers with a missing value among them would become floats
+            table = pd.read_parquet(file, dtype_backend="pyarrow")
     except Exception as error:
         # pandas and pyarrow raise many kinds of errors for a file that is not what its name says
         raise UserError(f"{file} cannot be read as {file.suffix[1:]}: {one_line(error)}") from None
     missing = [name for name in ("user_id", "item_id") if name not in table]
     if missing:
         raise UserError(f"{file} has no column {missing[0]} (it has {', '.join(map(str, table))}); rename or add it")
+    damaged = table[["user_id", "item_id"]].isna().any(axis=1) | (table[["user_id", "item_id"]].astype(str) == "").any(
+        axis=1
+    )
+    if damaged.any():
+        raise UserError(
+            f"{file}, row {int(damaged.argmax()) + 1}: user_id or item_id is empty; fill it or remove the row"
+        )
     by_user = table["item_id"].astype(str).groupby(table["user_id"].astype(str), sort=False)
     return {str(user): items.tolist() for user, items in by_user}
 

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from recbole_echomamba import ops
 from recbole_echomamba.data.dataloader import limit_batch_size
@@ -20,10 +19,12 @@ from recbole_echomamba.data.run_ids import DataNeeded, RunIds
 from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.experiment import load_run, load_without_data
 from recbole_echomamba.models.base import has_linear_scores
-from recbole_echomamba.recommendation.best_items import find_best
+from recbole_echomamba.recommendation.best_items import find_best, score_items
 from recbole_echomamba.recommendation.files import read_titles
 from recbole_echomamba.recommendation.ids import find_item_ids, mark_allowed_items, select_users
 from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.terminal import progress_bar
+from recbole_echomamba.training.checkpoint import kept_random_states
 
 HISTORY_USER_ID = "history"
 """The ``user_id`` of a single history that belongs to no user of the dataset."""
@@ -65,10 +66,11 @@ class Recommender:
             UserError: a setting cannot change, or a file is damaged.
         """
         source = (run, model, config_dict)
-        try:
-            return cls(*load_without_data(*source), source)
-        except DataNeeded:
-            return cls(*load_run(*source)[:3], source)
+        with kept_random_states():
+            try:
+                return cls(*load_without_data(*source), source)
+            except DataNeeded:
+                return cls(*load_run(*source)[:3], source)
 
     def recommend(
         self,
@@ -89,7 +91,8 @@ class Recommender:
             histories: item ids, oldest first, of people who need not be in the dataset: a list of histories, or a mapping from
                 what to call each to its items. A model with an embedding per user gets that of the padding user.
             topk: number of items for each.
-            items: item ids; only these are recommended. A list of lists gives each user or history items of its own.
+            items: item ids; only these are recommended. A list of lists gives each user or history items of its own; none of
+                them may then be repeated or left out.
             exclude_seen: do not recommend items of the history.
             skip_unknown: leave out ids that are not in the dataset and log a warning that lists them.
             titles: add the column ``title`` from the dataset's ``.item`` file.
@@ -105,7 +108,7 @@ class Recommender:
         _check_arguments(topk, users, histories, items)
         title_of = read_titles(self.config) if titles else None
         items = None if items is None else list(items)
-        per_row = bool(items) and not isinstance(items[0], str | int)
+        per_row = bool(items) and not isinstance(items[0], str | int | np.integer)
         by_blocks = has_linear_scores(type(self.model)) and not per_row
         n_rows, batches = self._make_batches(users, histories, skip_unknown, by_blocks)
         if per_row:
@@ -114,7 +117,7 @@ class Recommender:
             allowed = mark_allowed_items(self.dataset, items, skip_unknown)
         tables = []
         n_without, first = 0, 0
-        with tqdm(total=n_rows, unit="user", desc="recommend", disable=not self.config["show_progress"]) as bar:
+        with progress_bar(n_rows, "recommend", self.config["show_progress"]) as bar:
             for batch in batches:
                 rows = slice(first, first + len(batch.user_ids))
                 own = allowed[rows] if per_row else allowed
@@ -177,8 +180,13 @@ class Recommender:
         named = histories if isinstance(histories, Mapping) else {str(i): items for i, items in enumerate(histories)}
         if not named:
             raise UserError("there is no history to recommend from; give at least one")
-        numbers = [find_item_ids(self.dataset, items, skip_unknown) for items in named.values()]
-        return len(named), self._pad_in_batches(list(map(str, named)), numbers, size)
+        numbers = {str(name): find_item_ids(self.dataset, items, skip_unknown) for name, items in named.items()}
+        if skip_unknown and (empty := [name for name, items in numbers.items() if not len(items)]):
+            logging.getLogger().warning("left out %d histories without a known item, such as %s", len(empty), empty[0])
+            numbers = {name: items for name, items in numbers.items() if len(items)}
+        if not numbers:
+            raise UserError("no history holds a known item; name at least one item of the dataset")
+        return len(numbers), self._pad_in_batches(list(numbers), list(numbers.values()), size)
 
     def _pad_in_batches(self, names: list[str], numbers: list[np.ndarray], size: int) -> Iterator[HistoryBatch]:
         for start in range(0, len(names), size):
@@ -190,7 +198,8 @@ class Recommender:
         with self._lock:
             if self._histories is None:
                 if isinstance(self.dataset, RunIds):
-                    _, self.model, self.dataset, *_ = load_run(*self._source)
+                    with kept_random_states():
+                        _, self.model, self.dataset, *_ = load_run(*self._source)
                 self._histories = Histories(self.dataset)
             return self._histories
 
@@ -203,9 +212,19 @@ class Recommender:
     def _find_best(self, batch: HistoryBatch, topk: int, allowed, exclude_seen: bool) -> tuple[Tensor, Tensor]:
         """Return the highest scores and their items on the CPU; see :func:`.find_best`."""
         excluded = (batch.seen_rows, batch.seen_items) if exclude_seen else None
-        window = self._transform(self.dataset, batch.window).to(self.config["device"])
-        name = f"{self.config['model']} of {self._source[0]}"
-        return find_best(self.model, self.dataset, window, topk, allowed, excluded, name)
+        return find_best(self.model, self.dataset, self._read(batch), topk, allowed, excluded, self._name)
+
+    def score(self, batch: HistoryBatch) -> Tensor:
+        """Return the score of every item for each history, ``[B, n_items]``, on the CPU."""
+        return score_items(self.model, self.dataset, self._read(batch), self._name)
+
+    def _read(self, batch: HistoryBatch):
+        """Return what the model reads of a batch, on its device."""
+        return self._transform(self.dataset, batch.window).to(self.config["device"])
+
+    @property
+    def _name(self) -> str:
+        return f"{self.config['model']} of {self._source[0]}"
 
 
 def recommend(

@@ -6,7 +6,9 @@ no code from the file.
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +106,13 @@ def restore_random_states(states: dict) -> None:
     torch.set_rng_state(states["torch"].cpu())
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+
+
+@contextlib.contextmanager
+def kept_random_states() -> Iterator[None]:
+    """Leave the generators of the program as they were before the block."""
+    states = random_states()
+    try:
+        yield
+    finally:
+        restore_random_states(states)

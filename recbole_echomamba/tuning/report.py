@@ -8,9 +8,13 @@ import numpy as np
 
 from recbole_echomamba import report
 from recbole_echomamba.report import Table
+from recbole_echomamba.tuning.search_space import Range, convert_to_plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MAX_LABEL_CHARACTERS = 24
+"""The labels of the choices of a setting are turned upright where they have more characters together."""
 
 
 def tabulate_trials(trials: list[dict], best: dict) -> Table:
@@ -35,37 +39,66 @@ def tabulate_trials(trials: list[dict], best: dict) -> Table:
     return Table(header, rows, {(best_row, column) for column in range(len(header))})
 
 
-def plot_trials(trials: list[dict], metric: str, bigger: bool) -> Figure:
+def plot_trials(trials: list[dict], metric: str, bigger: bool, space: dict[str, Range]) -> Figure:
     """Plot the validation score by trial with the best so far, and the score by the value of each setting.
+
+    A choice has its values side by side in the order of the space, numbers too, each with a line at the median of its trials.
+    The best trial is a star in every plot.
 
     Args:
         trials: ``params`` and ``best_valid_score`` of each, in order.
         metric: the name of the validation metric.
         bigger: whether a higher score is better.
+        space: the range of each setting.
     """
-    names = list(trials[0]["params"])
     scores = np.array([trial["best_valid_score"] for trial in trials])
-    numbers = range(1, len(scores) + 1)
-    fig = report.new_figure(4 * (len(names) + 1), 3.5)
-    score_ax, *setting_axes = fig.subplots(1, len(names) + 1, sharey=True)
-    score_ax.plot(numbers, scores, "o")
+    best = scores.argmax() if bigger else scores.argmin()
+    names = list(trials[0]["params"])
+    columns = min(3, len(names) + 1)
+    rows = -(-(len(names) + 1) // columns)
+    fig = report.new_figure(3.2 * columns, 2.8 * rows)
+    axes = fig.subplots(rows, columns, sharey=True, squeeze=False)
+    score_ax, *setting_axes = axes.flat
     best_so_far = np.maximum.accumulate(scores) if bigger else np.minimum.accumulate(scores)
-    score_ax.step(numbers, best_so_far, where="post", label="best so far")
-    score_ax.set(xlabel="trial", ylabel=f"validation {metric}")
+    numbers = np.arange(1, len(scores) + 1)
+    score_ax.step(numbers, best_so_far, "C1", where="post", label="best so far")
+    _plot_scores(score_ax, numbers, scores, best)
+    score_ax.set_xlabel("trial")
     score_ax.xaxis.get_major_locator().set_params(integer=True)
-    score_ax.legend()
-    for ax, name in zip(setting_axes, names, strict=True):
+    for ax, name in zip(setting_axes, names, strict=False):
         values = [trial["params"][name] for trial in trials]
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-            ax.plot(values, scores, "o")
-            spans_decades = min(values) > 0 and max(values) / min(values) > 10
-            ax.set_xscale("log" if spans_decades else "linear")
-        else:
-            ax.plot([_format_value(value) for value in values], scores, "o")
+        if space[name].kind == "choice":
+            values = _place_choices(ax, values, space[name].values)
+            for place in np.unique(values):
+                ax.hlines(
+                    np.median(scores[values == place]), place - 0.3, place + 0.3, "C0", label="median of a choice"
+                )
+        elif space[name].kind == "loguniform":
+            ax.set_xscale("log")
+        _plot_scores(ax, values, scores, best)
         ax.set_xlabel(name)
-    for ax in [score_ax, *setting_axes]:
-        ax.grid(alpha=0.3)
+    for ax in setting_axes[len(names) :]:
+        ax.remove()
+    for ax in axes[:, 0]:
+        ax.set_ylabel(f"validation {metric}")
+    report.add_legend(fig)
     return fig
+
+
+def _plot_scores(ax, values, scores: np.ndarray, best: int) -> None:
+    ax.plot(values, scores, "C0o", alpha=0.6, label="trial")
+    ax.plot(values[best], scores[best], "C3*", markersize=12, label="best trial")
+    ax.grid(alpha=0.3)
+
+
+def _place_choices(ax, values: list, choices: list) -> np.ndarray:
+    """Label the x axis with the choices and return the place of each value on it."""
+    labels = [_format_value(convert_to_plain({"": choice})[""]) for choice in choices]
+    ax.set_xticks(range(len(labels)), labels)
+    if sum(map(len, labels)) > MAX_LABEL_CHARACTERS:
+        ax.tick_params(axis="x", labelrotation=90)
+    ax.set_xlim(-0.5, len(labels) - 0.5)
+    return np.array([labels.index(_format_value(value)) for value in values])
 
 
 def _format_value(value) -> str:

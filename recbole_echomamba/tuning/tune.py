@@ -119,7 +119,7 @@ def tune(
     title = f"# {config.model} on {dataset}: {len(trials)} trials, {tool}, by validation {config['valid_metric']}"
     write_text(out / "trials.csv", table.to_csv())
     write_text(table_file, f"{report.escape_markdown(title)}\n\n{table.to_markdown()}")
-    fig = plot_trials(trials, config["valid_metric"], config["valid_metric_bigger"])
+    fig = plot_trials(trials, config["valid_metric"], config["valid_metric_bigger"], space)
     write_atomically(plot_file, lambda file: Path(file).write_bytes(report.encode_png(fig)))
 
     new_run = {
