@@ -406,6 +406,39 @@ def execute_inspect(options: argparse.Namespace, settings: dict[str, str]) -> No
     print(inspect(options.run, options.out, settings, options.model))
 
 
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``export``."""
+    group = parser.add_argument_group("input and output")
+    group.add_argument("run", metavar="RUN", help="run directory of the trained model")
+    _add_custom_model(group)
+    group.add_argument(
+        "--to", default="onnx", choices=["onnx", "torch"], help="format of the file (default: %(default)s)"
+    )
+    group.add_argument(
+        "--topk", type=int, metavar="K", help="return the K best items with their scores (default: the scores of all)"
+    )
+    group.add_argument(
+        "--out",
+        metavar="FILE",
+        help="file to write (default: model.onnx or model.pt2 in RUN); the item ids go beside it, in a .json file",
+    )
+
+
+def execute_export(options: argparse.Namespace, settings: dict[str, str]) -> None:
+    """Write the model and print how exact it is."""
+    from recbole_echomamba.config.early_checks import check_run_directory
+
+    check_run_directory(options.run)
+    from recbole_echomamba.export import export
+
+    exported = export(options.run, options.to, options.out, options.topk, options.model, settings)
+    size = exported.file.stat().st_size / 1e6
+    print(
+        f"wrote {exported.file} ({size:.1f} MB) and {exported.vocabulary}; "
+        f"its scores differ from the model's by {exported.error:.1e} of the largest"
+    )
+
+
 def _add_custom_model(group) -> None:
     help_text = "module:Class of a custom model that has moved since it was trained"
     group.add_argument("-m", "--model", metavar="NAME", help=help_text)
@@ -496,5 +529,12 @@ COMMANDS = {
         examples=["saved/RUN", "saved/RUN --out=page.html"],
         add_arguments=add_inspect_arguments,
         execute=execute_inspect,
+    ),
+    "export": Command(
+        summary="Write a trained model as ONNX or as a program of torch.export.",
+        usage="RUN [--to=onnx|torch]",
+        examples=["saved/RUN", "saved/RUN --topk=10 --out=shop.onnx", "saved/RUN --to=torch"],
+        add_arguments=add_export_arguments,
+        execute=execute_export,
     ),
 }

@@ -32,6 +32,8 @@ def backend_for(tensor: torch.Tensor, all_positions: bool = False):
     Raises:
         UserError: ``ECHOMAMBA_SCAN`` names an unknown backend, or one that cannot run here.
     """
+    if torch.compiler.is_exporting():
+        return module_of("traceable")
     return _choose(tensor.device.type, os.environ.get(FORCE, ""), all_positions)
 
 

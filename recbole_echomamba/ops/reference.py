@@ -61,7 +61,7 @@ def scan_at(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C_at: Tensor, D: Ten
     Returns:
         ``y`` of shape ``[B, D]``.
     """
-    return _in_batch_chunks(_scan_at, (x, delta, B, C_at, walk.position), (A, D), _chunk_rows(x, A), walk.reverse)
+    return _in_batch_chunks(scan_rows_at, (x, delta, B, C_at, walk.position), (A, D), _chunk_rows(x, A), walk.reverse)
 
 
 def conv_silu(x: Tensor, weight: Tensor, bias: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
@@ -122,14 +122,17 @@ def _scan(x, delta, B, C, A, D, reverse):
     return torch.stack(y[::-1] if reverse else y, 1) + D * x
 
 
-def _scan_at(x, delta, B, C_at, position, A, D, reverse):
+def scan_rows_at(
+    x: Tensor, delta: Tensor, B: Tensor, C_at: Tensor, position: Tensor, A: Tensor, D: Tensor, reverse: bool
+) -> Tensor:
+    """Compute :func:`scan_at` for all rows at once, with temporaries of ``[B, L, D, N]``."""
     slots = torch.arange(x.shape[1], device=x.device)
     walked = (slots >= position[:, None]) if reverse else (slots <= position[:, None])
     delta = delta * walked[..., None]
     passed = _exclusive_sum_from_position(delta, reverse)
     gates = B * C_at[:, None]
     weight = (torch.exp(passed[..., None] * A) @ gates[..., None]).squeeze(-1)
-    x_at = x[torch.arange(len(x), device=x.device), position]
+    x_at = x[torch.arange(x.shape[0], device=x.device), position]
     return (delta * x * weight).sum(1) + D * x_at
 
 

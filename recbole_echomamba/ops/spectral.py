@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_echomamba.ops import traceable
+
 
 def spectral_filter(x: Tensor, weight: Tensor) -> Tensor:
     """Compute ``irfft(rfft(x) * W)`` along the slots: a circular convolution over all of them.
@@ -20,6 +22,8 @@ def spectral_filter(x: Tensor, weight: Tensor) -> Tensor:
     Returns:
         ``[B, L, d]`` in the dtype of ``x``; half precision is computed in float32, which FFTs need.
     """
+    if torch.compiler.is_exporting():
+        return traceable.convolve(x, traceable.kernel_of(weight, x.shape[1]), period=x.shape[1])
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     return _SpectralFilter.apply(x.to(wide), weight.to(wide)).to(x.dtype)
 
@@ -38,6 +42,8 @@ def causal_spectral_filter(x: Tensor, weight: Tensor, length: int) -> Tensor:
     Returns:
         ``[B, l, d]`` in the dtype of ``x``; half precision is computed in float32.
     """
+    if torch.compiler.is_exporting():
+        return traceable.convolve(x, traceable.kernel_of(weight, length)[: x.shape[1]], period=2 * x.shape[1])
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     kernel = torch.fft.irfft(torch.view_as_complex(weight.to(wide)), n=length, dim=0)[: x.shape[1]]
     return _CausalConvolution.apply(x.to(wide), kernel).to(x.dtype)

@@ -29,7 +29,8 @@ class Walk:
     def __init__(self, position: Tensor, length: int, reverse: bool = False, packed: bool = False):
         self.position, self.length, self.reverse, self.packed = position, length, reverse, packed
         self.covers = False
-        if position.device.type != "cpu":
+        # a traced position has no value
+        if position.device.type != "cpu" or torch.compiler.is_exporting():
             return
         slots = position.numpy().astype(np.int64)
         if len(slots) and not (slots.min() >= 0 and slots.max() < length):
@@ -52,7 +53,7 @@ class Walk:
 
     def at(self, tokens: Tensor) -> Tensor:
         """Take padded tokens ``[B, L, .]`` at the positions, ``[B, .]``."""
-        return tokens[torch.arange(len(tokens), device=tokens.device), self.position]
+        return tokens[torch.arange(tokens.shape[0], device=tokens.device), self.position]
 
     def towards_position(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return ``start, count, step`` of the same walks taken from their far end, as a full scan reads them."""
