@@ -25,4 +25,5 @@ session = onnxruntime.InferenceSession(file)
 
 scores[0, seen] = -np.inf
 for number in np.argsort(-scores[0])[:10]:
-    print(items[number], f"{scores[0, number]:.4f}")
+    if np.isfinite(scores[0, number]):
+        print(items[number], f"{scores[0, number]:.4f}")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import json
 import logging
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -137,6 +139,10 @@ class Scorer(nn.Module):
         """The names of the inputs of an exported file."""
         return ["item_seq", "item_seq_len", *(["time_seq"] if self.model.time_field else [])]
 
+    def name_inputs(self, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Return inputs by name."""
+        return dict(zip(self.input_names, inputs, strict=True))
+
     @property
     def output_names(self) -> list[str]:
         """The names of its outputs."""
@@ -213,7 +219,7 @@ def _write_onnx(scorer: Scorer, inputs: tuple[Tensor, ...], file: str) -> Callab
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
 
     def run_file(inputs: tuple[Tensor, ...]) -> list[Tensor]:
-        named = {name: tensor.numpy() for name, tensor in zip(scorer.input_names, inputs, strict=True)}
+        named = {name: tensor.numpy() for name, tensor in scorer.name_inputs(inputs).items()}
         return [torch.from_numpy(output) for output in session.run(scorer.output_names, named)]
 
     return run_file
@@ -224,7 +230,7 @@ def _write_torch(scorer: Scorer, inputs: tuple[Tensor, ...], file: str) -> Calla
     with _without_warnings():
         torch.export.save(_trace(scorer, inputs), file)
         program = torch.export.load(file).module()
-    return torch.no_grad()(lambda inputs: program(*inputs))
+    return torch.no_grad()(lambda inputs: program(**scorer.name_inputs(inputs)))
 
 
 WRITERS = {"onnx": _write_onnx, "torch": _write_torch}
@@ -234,7 +240,7 @@ def _trace(scorer: Scorer, inputs: tuple[Tensor, ...]) -> torch.export.ExportedP
     batch = {0: torch.export.Dim("batch")}
     shapes = {name: batch for name in scorer.input_names}
     with torch.no_grad(), _without_warnings(), _explaining_failures(scorer, "torch.export cannot trace it"):
-        return torch.export.export(scorer, inputs, dynamic_shapes=shapes, strict=False)
+        return torch.export.export(scorer, (), scorer.name_inputs(inputs), dynamic_shapes=shapes, strict=False)
 
 
 @contextlib.contextmanager
@@ -245,24 +251,25 @@ def _explaining_failures(scorer: Scorer, problem: str) -> Iterator[None]:
     except Exception as error:
         if type(scorer.model).__module__.startswith("recbole_echomamba."):
             raise
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+        where = f" at `{frames[-1].line}`" if frames[-1].filename != __file__ else ""
         while error.__cause__ is not None:
             error = error.__cause__
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{type(scorer.model).__name__} cannot be exported, {problem}: {reason}") from error
+        raise UserError(f"{type(scorer.model).__name__} cannot be exported, {problem}{where}: {reason}") from error
 
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Within the block, hide what torch's exporters say about themselves."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Within the block, hide what torch's exporters say about themselves, and the graphs that they print when they fail."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)
 
 
 def _check_installed() -> None:

@@ -2,10 +2,14 @@
 
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from recbole_echomamba import recommend, run
+from recbole_echomamba.export import export
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -52,6 +56,21 @@ def test_weights_written_for_the_authors_code_score_the_same_when_loaded(run_exa
     assert "wrote 34 tensors to weights.pt" in trained
     assert ndcg(trained) == ndcg(loaded) > 0.01
     assert run_example("authors_weights.py", "weights.pt") == [loaded]
+
+
+def test_an_exported_model_recommends_where_torch_cannot_be_imported(settings):
+    directory = run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 1})["run_directory"]
+    exported = export(directory)
+    history = [f"i{number}" for number in range(6)]
+    code = (
+        "import runpy, sys; sys.modules.update(dict.fromkeys(['torch', 'recbole', 'recbole_echomamba'])); "
+        "runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code, str(EXAMPLES / "onnx_recommend.py"), str(exported.file), *history]
+    recommended = [line.split() for line in subprocess.check_output(command, text=True).splitlines()]
+    expected = recommend(directory, history=history, exclude_seen=True)
+    assert [item for item, _ in recommended] == expected["item_id"].tolist()
+    assert [float(score) for _, score in recommended] == pytest.approx(expected["score"].tolist(), abs=1e-4)
 
 
 def test_every_example_has_a_test_and_stays_short():
