@@ -439,6 +439,25 @@ def execute_export(options: argparse.Namespace, settings: dict[str, str]) -> Non
     )
 
 
+def add_card_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``card``."""
+    group = parser.add_argument_group("input and output")
+    group.add_argument("run", metavar="RUN", help="run directory of the trained model")
+    group.add_argument("--out", metavar="FILE", help="file to write (default: RUN/README.md, where hubs look for it)")
+
+
+def execute_card(options: argparse.Namespace, settings: dict[str, str]) -> None:
+    """Write the card and print its path."""
+    from recbole_echomamba.config.early_checks import check_run_directory
+
+    check_run_directory(options.run)
+    if settings:
+        raise UserError(f"card reads a run as it is: --{next(iter(settings))} has no meaning here")
+    from recbole_echomamba.card import write_card
+
+    print(write_card(options.run, options.out))
+
+
 def _add_custom_model(group) -> None:
     help_text = "module:Class of a custom model that has moved since it was trained"
     group.add_argument("-m", "--model", metavar="NAME", help=help_text)
@@ -536,5 +555,12 @@ COMMANDS = {
         examples=["saved/RUN", "saved/RUN --topk=10 --out=shop.onnx", "saved/RUN --to=torch"],
         add_arguments=add_export_arguments,
         execute=execute_export,
+    ),
+    "card": Command(
+        summary="Write a model card from the facts of a run.",
+        usage="RUN",
+        examples=["saved/RUN", "saved/RUN --out=card.md"],
+        add_arguments=add_card_arguments,
+        execute=execute_card,
     ),
 }
