@@ -1,4 +1,4 @@
-"""The command line: ``echomamba run|compare|tune|recommend|inspect``."""
+"""The command line: ``echomamba run|compare|tune|recommend|inspect|export|card``."""
 
 from __future__ import annotations
 
