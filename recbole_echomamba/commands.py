@@ -550,7 +550,7 @@ COMMANDS = {
         execute=execute_inspect,
     ),
     "export": Command(
-        summary="Write a trained model as ONNX or as a program of torch.export.",
+        summary="Write a trained model as ONNX or a torch program.",
         usage="RUN [--to=onnx|torch]",
         examples=["saved/RUN", "saved/RUN --topk=10 --out=shop.onnx", "saved/RUN --to=torch"],
         add_arguments=add_export_arguments,

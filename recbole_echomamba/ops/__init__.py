@@ -2,7 +2,8 @@
 
 ``reference`` (plain PyTorch) defines the operations; ``numba`` computes them on a CPU, ``triton`` and ``mamba_ssm`` on a GPU.
 The backend is chosen by device and by what imports, and the choice is logged once with its reason;
-``ECHOMAMBA_SCAN=reference|numba|triton|mamba_ssm`` forces one. While ``torch.export`` traces, ``traceable`` computes them, without loops.
+``ECHOMAMBA_SCAN=reference|numba|triton|mamba_ssm`` forces one. While ``torch.export`` traces, they are those of
+``traceable``, without loops.
 
 The models predict from one position ``T`` of each history, so a layer can be evaluated there alone. A :class:`Walk` says which
 slots reach ``T`` and how their tokens are laid out; the operations named ``*_at`` or taking a ``walk`` work along it.
