@@ -102,7 +102,7 @@ def test_a_report_on_finished_runs_trains_nothing_and_names_what_is_missing(data
     assert main(command) == 0
     text = (out / "report.md").read_text()
     assert "seeds 1, 2 of Mamba4Rec; 1 of SASRec; 1, 2 of Mamba4Rec (wide)" in text
-    assert "**Not finished, and not in this report: SASRec with seed 2.**" in text
+    assert "- Not finished, and not in this report: SASRec with seed 2.\n" in text.partition("## ")[0]
     assert "Not finished, and not in this report: SASRec with seed 2." in (out / "report.html").read_text()
 
     shutil.rmtree(find_run(out, "SASRec-*-s1"))
