@@ -467,58 +467,6 @@ def execute_card(options: argparse.Namespace, settings: dict[str, str]) -> None:
     print(write_card(options.run, options.out))
 
 
-def add_export_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``export``."""
-    group = parser.add_argument_group("input and output")
-    group.add_argument("run", metavar="RUN", help="run directory of the trained model")
-    _add_custom_model(group)
-    group.add_argument(
-        "--to", default="onnx", choices=["onnx", "torch"], help="format of the file (default: %(default)s)"
-    )
-    group.add_argument(
-        "--topk", type=int, metavar="K", help="return the K best items with their scores (default: the scores of all)"
-    )
-    group.add_argument(
-        "--out",
-        metavar="FILE",
-        help="file to write (default: model.onnx or model.pt2 in RUN); the item ids go beside it, in a .json file",
-    )
-
-
-def execute_export(options: argparse.Namespace, settings: dict[str, str]) -> None:
-    """Write the model and print how exact it is."""
-    from recbole_echomamba.config.early_checks import check_run_directory
-
-    check_run_directory(options.run)
-    from recbole_echomamba.export import export
-
-    exported = export(options.run, options.to, options.out, options.topk, options.model, settings)
-    size = exported.file.stat().st_size / 1e6
-    print(
-        f"wrote {exported.file} ({size:.1f} MB) and {exported.vocabulary}; "
-        f"its scores differ from the model's by {exported.error:.1e} of the largest"
-    )
-
-
-def add_card_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``card``."""
-    group = parser.add_argument_group("input and output")
-    group.add_argument("run", metavar="RUN", help="run directory of the trained model")
-    group.add_argument("--out", metavar="FILE", help="file to write (default: RUN/README.md, where hubs look for it)")
-
-
-def execute_card(options: argparse.Namespace, settings: dict[str, str]) -> None:
-    """Write the card and print its path."""
-    from recbole_echomamba.config.early_checks import check_run_directory
-
-    check_run_directory(options.run)
-    if settings:
-        raise UserError(f"card reads a run as it is: --{next(iter(settings))} has no meaning here")
-    from recbole_echomamba.card import write_card
-
-    print(write_card(options.run, options.out))
-
-
 def _add_custom_model(group) -> None:
     help_text = "module:Class of a custom model that has moved since it was trained"
     group.add_argument("-m", "--model", metavar="NAME", help=help_text)
