@@ -1,7 +1,7 @@
 """Search with Optuna: every trial is in a journal that several processes can share, and weak trials end early.
 
 The journal holds each trial with its settings, the score of every epoch and its outcome. A process asks it for settings, trains
-them, and writes the outcome; started again, or started beside another, it goes on with the trials that are in the journal.
+them, and writes the outcome; started again, it resumes the search; started beside another, it joins it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read the search space of a model from a ``.hyper`` file, and convert it for Hyperopt and Ray Tune.
+"""Read the search space of a model from a ``.hyper`` file, and convert it for Hyperopt, Optuna and Ray Tune.
 
 Each line names a setting and its range: ``NAME choice [a,b]``, ``NAME uniform low,high``, ``NAME loguniform low,high`` (the
 natural logarithms of the ends) or ``NAME quniform low,high,step``. Values are Python literals and never evaluated; ``#`` starts
