@@ -29,13 +29,16 @@ def test_evaluation_shards_cover_every_sample_once():
     assert sorted(number for shard in shards for number in shard) == list(range(7))
 
 
-def test_a_large_catalogue_is_scored_in_fewer_rows_at_once(settings, monkeypatch):
+@pytest.mark.parametrize(("model", "rows"), [("GRU4Rec", [5] * 9 + [3]), ("Mamba4Rec", [48])])
+def test_a_large_catalogue_is_scored_in_fewer_rows_at_once_where_all_scores_are_held(
+    settings, monkeypatch, model, rows
+):
     from recbole_echomamba.data import dataloader
 
     monkeypatch.setattr(dataloader, "MAX_SCORES_BYTES", 4 * 13 * 5)
-    config = Config("Mamba4Rec", "cycle", config_dict=settings)
+    config = Config(model, "cycle", config_dict=settings)
     _, valid, _ = data_preparation(config, create_dataset(config))
-    assert [len(batch[0]) for batch in valid] == [5] * 9 + [3]
+    assert [len(batch[0]) for batch in valid] == rows
 
 
 def test_train_on_all_has_every_target(settings):
