@@ -15,7 +15,7 @@ from dataset_prep.errors import PreparationError, explain_system_errors
 from dataset_prep.event_log import EventLog, open_event_log
 from dataset_prep.rows import MalformedRows
 from dataset_prep.source import Source
-from dataset_prep.staging import lock_and_stage, publish
+from dataset_prep.staging import lock_and_stage, publish, remove_leftovers
 
 WITHOUT_EFFECT = {"raw", "out", "memory_limit", "max_ratio", "force", "download", "name", "debug"}
 """Options that do not change what is written."""
@@ -46,6 +46,7 @@ def prepare(source: Source, options: Namespace, malformed: MalformedRows) -> str
         settings = {key: value for key, value in vars(options).items() if key not in WITHOUT_EFFECT}
         current = record.find_current(folder, name, inputs, settings)
         if current and not options.force:
+            remove_leftovers(folder)
             unchanged = "nothing to do: made from the same files and options (--force prepares it again)"
             return f"{_summary(name, current['counts'])}\n{unchanged}"
         rows_of_files: dict[str, int] = {}

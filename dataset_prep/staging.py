@@ -52,6 +52,14 @@ def lock_and_stage(folder: Path) -> Iterator[Path]:
                 each.rmdir()
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed preparation left in ``folder``, unless another one is running there."""
+    if not (folder / STAGING).exists():
+        return
+    with contextlib.suppress(PreparationError), lock_and_stage(folder):
+        pass
+
+
 def publish(staging: Path, folder: Path, names: Sequence[str], record: str) -> None:
     """Move complete files from ``staging`` into ``folder``.
 

@@ -197,5 +197,5 @@ def _prepared(scratch: Path) -> Target:
 def _content(dataset) -> str:
     """Return all that a dataset holds."""
     features = [feature for feature in (dataset.inter_feat, dataset.item_feat) if feature is not None]
-    columns = [{field: each[field].tolist() for field in each.columns} for each in features]
-    return repr((columns, {field: list(tokens) for field, tokens in dataset.field2id_token.items()}))
+    columns = [{str(field): each[field].tolist() for field in each.columns} for each in features]
+    return repr((columns, {str(field): [*map(str, texts)] for field, texts in dataset.field2id_token.items()}))

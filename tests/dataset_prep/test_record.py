@@ -44,6 +44,12 @@ def test_with_the_same_inputs_and_options_there_is_nothing_to_do(raw, prepare):
     assert NOTHING in again
     assert Path("out/lfm-1b/lfm-1b.inter").stat().st_ino == before.st_ino
     assert NOTHING not in prepare("lfm-1b", raw, "--force")[1]
+    # a preparation that was killed after its files were complete
+    left = Path("out/lfm-1b/.unfinished")
+    left.mkdir()
+    (left / "half").write_text("x")
+    assert NOTHING in prepare("lfm-1b", raw)[1]
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(
