@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from recbole_echomamba.cli import build_parser, main, parse_settings
-from recbole_echomamba.commands import COMMANDS, format_next_commands, format_result
+from recbole_echomamba.commands import COMMANDS
+from recbole_echomamba.commands.results import format_next_commands, format_result
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from tests.conftest import SMALL, write_inter
 

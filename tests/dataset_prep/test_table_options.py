@@ -8,7 +8,7 @@ import pytest
 
 from dataset_prep.errors import PreparationError
 from dataset_prep.row_filter import RowFilter
-from recbole_echomamba.commands import split_history
+from recbole_echomamba.commands.shared import split_history
 
 COLUMNS = ["--name", "mine", "--user-col", "who", "--item-col", "sku", "--time-col", "at"]
 TEXT = """who,sku,at,event,name,price
