@@ -76,7 +76,7 @@ class EventLog:
             self.connection.execute(f"INSERT INTO events SELECT {names} FROM batch")
             rows += len(table)
         if not rows:
-            raise PreparationError("the raw data hold no interactions")
+            raise PreparationError("the raw data hold no interactions, or --where and --skip-bad leave none")
         return rows
 
     def deduplicate(self, how: str) -> None:

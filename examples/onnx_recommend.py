@@ -1,4 +1,4 @@
-"""Recommend with an exported model, with onnxruntime and numpy alone; items of the history are left out:
+"""Recommend with a model that was exported without --topk, with onnxruntime and numpy alone; items of the history are left out:
 
 python -m recbole_echomamba export saved/RUN
 python examples/onnx_recommend.py saved/RUN/model.onnx 1193 661 914
@@ -15,6 +15,9 @@ file, *history = sys.argv[1:]
 vocabulary = json.loads(Path(file).with_suffix(".json").read_text(encoding="utf-8"))
 items, length = vocabulary["items"], vocabulary["length"]
 number_of = {item: number for number, item in enumerate(items)}
+unknown = [item for item in history if item not in number_of]
+if unknown or not history:
+    sys.exit(f"give the ids of items that the model knows; {unknown} are none")
 seen = [number_of[item] for item in history]
 
 recent = seen[-length:]

@@ -163,8 +163,8 @@ def _describe_data(dataset: str, settings: dict, users: int, items: int) -> str:
     return "\n".join(
         [
             f"- dataset: {escape_markdown(dataset)}, {users:,} users and {items:,} items after filtering",
-            f"- interactions kept of each user: {settings.get('user_inter_num_interval')}; of each item: "
-            f"{settings.get('item_inter_num_interval')}; by value: {settings.get('val_interval') or 'all'}",
+            f"- interactions kept of each user: {settings.get('user_inter_num_interval') or 'all'}; of each item: "
+            f"{settings.get('item_inter_num_interval') or 'all'}; by value: {settings.get('val_interval') or 'all'}",
             f"- order: by time, {order}; equal times in the order of the file",
         ]
     )

@@ -147,9 +147,9 @@ def run(
     if nproc < 1:
         raise UserError(f"nproc must be at least 1, it is {nproc}")
     config_dict = dict(config_dict or {})
+    gpu = str(config_dict.get("gpu_id", ""))
     if continue_from is not None:
         model, dataset, config_dict = _settings_to_continue(continue_from, model, dataset, config_dict)
-    gpu = str(config_dict.get("gpu_id", ""))
     if resume is not None:
         model, dataset, config_dict = _settings_to_resume(resume, model, dataset, config_file_list, config_dict)
         config_file_list = None
@@ -287,8 +287,12 @@ def _settings_to_continue(directory, model, dataset, config_dict):
     """Return model, dataset and settings of a run that continues another one."""
     settings = read_settings(directory)
     own_model, own_dataset = settings.pop("model"), settings.pop("dataset")
+    if dataset is not None and dataset != own_dataset:
+        raise UserError(
+            f"{directory} is a run on {own_dataset}; it continues on {own_dataset} as it has grown, not on {dataset}"
+        )
     begin = {"init_from": str(Path(directory).resolve())}
-    return find_model(directory, own_model, model), dataset or own_dataset, {**settings, **begin, **config_dict}
+    return find_model(directory, own_model, model), own_dataset, {**settings, **begin, **config_dict}
 
 
 def _settings_to_resume(directory, model, dataset, config_file_list, config_dict):

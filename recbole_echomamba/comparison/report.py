@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from recbole_echomamba import report
 from recbole_echomamba.comparison import plots, tables
 from recbole_echomamba.comparison.compare import ROWS_FILE, Comparison, describe_rows
@@ -21,7 +23,7 @@ from recbole_echomamba.comparison.contenders import has_fixed_loss
 from recbole_echomamba.comparison.statistics import Difference, choose_cutoff, compare_with_baseline
 from recbole_echomamba.comparison.verdict import Verdict, list_changes, list_forms, list_seeds, reach_verdict
 from recbole_echomamba.report import Table
-from recbole_echomamba.system.files import write_atomically, write_text
+from recbole_echomamba.system.files import remove_leftovers, write_atomically, write_text
 
 UNSEEN_NOTE = (
     "The same models and targets, with the items of each user's history taken out of the ranking, as most code outside RecBole "
@@ -62,6 +64,14 @@ def write_report(comparison: Comparison, out: Path | str, latex: bool = False) -
         UserError: rows were tested on different targets.
     """
     out = Path(out)
+    (out / "runs").mkdir(exist_ok=True)
+    with FileLock(out / "runs" / ".report.lock"):
+        # of a comparison that was killed; none other writes its report now
+        remove_leftovers(out)
+        return _write_report(comparison, out, latex)
+
+
+def _write_report(comparison: Comparison, out: Path, latex: bool) -> Path:
     k = choose_cutoff(comparison.first_config)
     differences = compare_with_baseline(comparison, k)
     verdict = reach_verdict(comparison, differences, k)

@@ -131,7 +131,10 @@ def explain_missing_dataset(name: str, file: Path) -> str:
         raw, page = ORIGINS[name]
         return f"{missing}; get {raw} from {page}, then: python -m dataset_prep {name} --raw {raw} --out {folder}"
     hint = suggest(name, ["ml-100k", *ORIGINS])
-    return f"{missing}; put a RecBole atomic file there or point --data_path at the folder that holds {name}/ ({hint})"
+    return (
+        f"{missing}; put a RecBole atomic file there (python -m dataset_prep table makes one of a log), or point --data_path at "
+        f"the folder that holds {name}/ ({hint})"
+    )
 
 
 def _read_defaults(model: str, dataset: str) -> dict[str, Any]:

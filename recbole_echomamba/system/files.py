@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from recbole_echomamba.system.errors import MissingFileError, UserError
@@ -41,29 +41,37 @@ def write_atomically(path: Path | str, write: Callable[[str], None], suffix: str
         UserError: the disk is full, or the folder cannot be written to.
     """
     path = Path(path)
-    try:
+    with naming_the_disk(path):
         temporary = _create_beside(path, suffix)
-    except OSError as error:
-        if reason := _find_disk_error(error, path.parent):
-            raise UserError(
-                f"cannot write {path}: {reason}; free space in {path.parent} or choose another folder"
-            ) from error
-        raise
-    permissions = stat.S_IMODE(temporary.stat().st_mode)
+        permissions = stat.S_IMODE(temporary.stat().st_mode)
+        try:
+            write(str(temporary))
+            # safetensors replaces the file by one that only its owner can read
+            os.chmod(temporary, permissions)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def naming_the_disk(path: Path) -> Iterator[None]:
+    """Within the block, which writes ``path``, turn an error whose reason is the disk into one that says so.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written to.
+    """
     try:
-        write(str(temporary))
-        # safetensors replaces the file by one that only its owner can read
-        os.chmod(temporary, permissions)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, Exception) and (reason := _find_disk_error(error, path.parent)):
-            raise UserError(
-                f"cannot write {path}: {reason}; free space in {path.parent} or choose another folder"
-            ) from error
-        raise
+        yield
+    except Exception as error:
+        reason = None if isinstance(error, UserError) else _find_disk_error(error, path.parent)
+        if reason is None:
+            raise
+        raise UserError(
+            f"cannot write {path}: {reason}; free space in {path.parent} or choose another folder"
+        ) from error
 
 
 def read_text(file: Path | str, name: str, hint: str = "") -> str:

@@ -36,7 +36,8 @@ def open_log(log: RunLog, config: Config) -> Path:
 def show_dataset(dataset, log_file: Path) -> None:
     """Show the size of a dataset that is not split yet, and where its run is logged."""
     sizes = f"{dataset.user_num - 1:,} users, {dataset.item_num - 1:,} items, {dataset.inter_num:,} interactions"
-    show_line("data", sizes)
+    filtered = getattr(dataset, "filtered_users", 0)
+    show_line("data", f"{sizes}; {filtered:,} users left out by the filters" if filtered else sizes)
     show_line("log", str(log_file))
 
 

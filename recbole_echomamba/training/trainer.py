@@ -199,6 +199,8 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
             raise UserError(f"the data have changed since {directory} was trained on them; start a new run")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if state["epoch"] + 1 > self.epochs:
+            raise UserError(f"{directory} has trained {state['epoch'] + 1} epochs already; --epochs cannot be lower")
         self.start_epoch = state["epoch"] + 1
         self.cur_step = state["cur_step"]
         self.best_valid_score = state["best_valid_score"]

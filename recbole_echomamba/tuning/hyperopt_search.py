@@ -18,6 +18,7 @@ from packaging.version import Version
 from recbole.trainer.hyper_tuning import HyperTuning
 
 from recbole_echomamba.system.errors import UserError
+from recbole_echomamba.system.files import naming_the_disk
 from recbole_echomamba.system.terminal import PROGRESS
 from recbole_echomamba.tuning.search_space import Range, convert_to_plain
 
@@ -154,7 +155,7 @@ def append_line(file: Path, entry: dict) -> None:
 
     An incomplete last line, left by a process that was killed while writing, is removed first.
     """
-    with open(file, "ab+") as lines:
+    with naming_the_disk(file), open(file, "ab+") as lines:
         lines.seek(0)
         complete, newline, _ = lines.read().rpartition(b"\n")
         lines.truncate(len(complete) + len(newline))

@@ -19,6 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from recbole_echomamba.system.files import naming_the_disk
 from recbole_echomamba.system.terminal import PROGRESS
 from recbole_echomamba.tuning.hyperopt_search import TRAINING_ERRORS, describe_trial
 from recbole_echomamba.tuning.search_space import Range, convert_to_plain
@@ -98,7 +99,8 @@ class Search:
             self._end_trials_of_killed_workers()
             self._enqueue_interrupted()
             if not self._is_over():
-                self._study.optimize(self._train, callbacks=[self._stop_when_over])
+                with naming_the_disk(self._folder / JOURNAL_FILE):
+                    self._study.optimize(self._train, callbacks=[self._stop_when_over])
         Path(lock.lock_file).unlink(missing_ok=True)
         self._wait_for_other_workers()
 

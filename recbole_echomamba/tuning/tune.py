@@ -16,7 +16,14 @@ from recbole_echomamba.config.settings_files import PROCESS_KEYS, find_config_fi
 from recbole_echomamba.data.preparation import atomic_files, create_dataset
 from recbole_echomamba.experiment import run
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.system.files import check_writable, read_json, sha256, write_atomically, write_text
+from recbole_echomamba.system.files import (
+    check_writable,
+    read_json,
+    remove_leftovers,
+    sha256,
+    write_atomically,
+    write_text,
+)
 from recbole_echomamba.training.run_directory import reuse_or_resume
 from recbole_echomamba.tuning.objective import Objective
 from recbole_echomamba.tuning.report import plot_trials, tabulate_trials
@@ -114,6 +121,9 @@ def tune(
     choose = max if config["valid_metric_bigger"] else min
     best = choose(trials, key=lambda trial: trial["best_valid_score"])
 
+    if options.tool != "Optuna":
+        # no other process writes into this folder
+        remove_leftovers(out)
     write_best_settings(out / "best.yaml", config, best["params"])
     table = tabulate_trials(trials, best)
     title = f"# {config.model} on {dataset}: {len(trials)} trials, {tool}, by validation {config['valid_metric']}"

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from recbole_echomamba import run
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.signals import Interrupted
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.trainer import Trainer
@@ -239,3 +240,9 @@ def test_a_run_interrupted_before_its_first_save_starts_from_the_beginning(unint
     assert resumed["run_directory"] == str(run_directory)
     assert resumed["test_result"] == uninterrupted()["test_result"]
     assert resumed["weights_digest"] == uninterrupted()["weights_digest"]
+
+
+def test_a_run_cannot_be_cut_short_after_it_has_trained(run_directory):
+    run(resume=run_directory, config_dict={"epochs": 2})
+    with pytest.raises(UserError, match="has trained 2 epochs already"):
+        run(resume=run_directory, config_dict={"epochs": 1})
