@@ -139,3 +139,15 @@ def test_the_metrics_of_two_sets_of_versions_are_compared(capsys):
     (ksr,) = [line for line in lines if line.startswith("| KSR |")]
     assert ksr.endswith("| yes |")
     assert "| SASRec | | | trained | ValueError: x | **no** |" in lines
+
+
+def test_the_attack_prints_its_table_and_keeps_its_outcomes(tmp_path, monkeypatch, capsys):
+    from benchmarks.attack import __main__ as attack
+
+    monkeypatch.setitem(attack.ATTACKS, "corruption", (attack.corruption.attack, 9))
+    monkeypatch.setattr("sys.argv", ["attack", "--only", "corruption", "--minutes=2", f"--json={tmp_path / 'a.json'}"])
+    assert attack.main() == 0
+    printed = capsys.readouterr().out
+    assert "| a damaged file of a run is named when it is read | 3 | 3 | 0 | 0 | 0 |" in printed
+    kept = json.loads((tmp_path / "a.json").read_text())
+    assert [promise["survived"] for promise in kept["promises"]] == [3, 3, 3]

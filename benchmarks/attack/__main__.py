@@ -18,6 +18,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import torch
+
 from benchmarks.attack import corruption, disks, fuzz, kills, tally
 from benchmarks.attack.scene import build_scene
 from benchmarks.working_directory import change_to
@@ -62,7 +64,7 @@ def main() -> int:
     minutes = (time.monotonic() - began) / 60
     print(f"\nseed {options.seed}, {minutes:.0f} minutes")
     if options.json:
-        facts = {"seed": options.seed, "minutes": round(minutes, 1), "machine": describe_machine("cpu")}
+        facts = {"seed": options.seed, "minutes": round(minutes, 1), "machine": describe_machine(torch.device("cpu"))}
         options.json.write_text(tally.as_json(tallies, **facts, versions=list_versions()), encoding="utf-8")
     return int(any(each.counts["survived"] < each.tried for each in tallies))
 
