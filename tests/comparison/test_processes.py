@@ -66,5 +66,6 @@ def test_a_signal_ends_the_run_in_its_process_too_and_says_how_to_go_on(data_pat
     # The pipes close only when the run, too, has ended.
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert errors.strip().splitlines()[-1].startswith("interrupted; give the same command again")
+    # Python's tracker of semaphores may warn after it, when the run's process has died before it could clean up.
+    assert any(line.startswith("interrupted; give the same command again") for line in errors.splitlines())
     assert "Traceback" not in errors
