@@ -75,6 +75,9 @@ def format_error(error: Exception) -> str:
         return f"error: {error}"
     if isinstance(error, ModuleNotFoundError) and error.name == "recbole":
         return f"error: {error}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        # a library wrote its own file, such as TensorBoard in the working directory
+        return f"error: {os.strerror(error.errno).lower()}: free some in {os.getcwd()} and in the folders given, then resume"
     if isinstance(error, OSError) and error.filename and error.errno in PATH_ERRORS:
         return f"error: {str(error.filename)!r} cannot be used: {error.strerror}"
     return (

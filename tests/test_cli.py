@@ -1,5 +1,6 @@
 """The command line as its users see it: help, exit codes, error messages and files."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -163,6 +164,14 @@ def test_an_error_that_the_user_can_mend_is_one_line(fail, capsys, kind):
     fail(kind("there is no file a.txt"))
     assert main(TRAIN) == 1
     assert capsys.readouterr().err == "error: there is no file a.txt\n"
+
+
+def test_a_full_disk_that_a_library_found_is_one_line(fail, capsys, tmp_path):
+    fail(OSError(errno.ENOSPC, "No space left on device"))
+    assert main(TRAIN) == 1
+    assert capsys.readouterr().err == (
+        f"error: no space left on device: free some in {tmp_path} and in the folders given, then resume\n"
+    )
 
 
 @pytest.mark.parametrize("option", ["--data_path=", "--resume=", "--config_files=", "--result_file="])
