@@ -17,7 +17,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.utils import get_flops, init_seed
 
 from recbole_echomamba.config.config import NOT_IN_HASH, Config
-from recbole_echomamba.config.model_names import FULL_RANKING_ONLY, get_model, is_registered
+from recbole_echomamba.config.model_names import FULL_RANKING_ONLY, is_registered
 from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
 from recbole_echomamba.data.run_ids import DataNeeded, RunIds
 from recbole_echomamba.data.transform import construct_transform
@@ -320,8 +320,7 @@ def _settings_to_resume(directory, model, dataset, config_file_list, config_dict
     if dataset is not None and dataset != own_dataset:
         raise UserError(f"{directory} is a run on {own_dataset}, not on {dataset}")
     found = find_model(directory, own_model, model)
-    kind = get_model(found) if isinstance(found, str) else found
-    if not is_registered(kind) and Config(kind, own_dataset, config_dict=settings).hash not in Path(directory).name:
+    if not is_registered(found) and Config(found, own_dataset, config_dict=settings).hash not in Path(directory).name:
         getLogger().warning(
             "the source of %s has changed since %s was trained, or its folder was renamed", own_model, directory
         )

@@ -43,12 +43,12 @@ class StateSpaceRecommender(SequentialRecommender):
         if self.train_positions == "all":
             self._check_all_positions()
         self.shortcut = config["last_position_shortcut"]
-        self.lazy_rows = config["learner"] == "lazy_adam"
-        if self.lazy_rows and self.loss_type == "CE":
+        sparse = config["learner"] == "lazy_adam"
+        if sparse and self.loss_type == "CE":
             raise UserError(
                 "learner: lazy_adam updates the items that a step reads, and loss_type: CE reads all; set loss_type: SampledCE"
             )
-        self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0, sparse=self.lazy_rows)
+        self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0, sparse=sparse)
         self.train_negatives = config["train_negatives"]
         self._item_odds = None
         if self.loss_type == "SampledCE":

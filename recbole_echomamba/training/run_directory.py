@@ -273,10 +273,12 @@ def reuse_or_resume(
             "another process is training %s with seed %d in %s; waiting for it", config["model"], seed, folder
         )
         lock.acquire()
-    with lock:
+    try:
         if key not in find_finished(folder):
             resumable = find_resumable(folder, config, data_hash, seed)
             run(**new_run) if resumable is None else run(resume=resumable)
+    finally:
+        lock.release()
     return find_finished(folder)[key]
 
 

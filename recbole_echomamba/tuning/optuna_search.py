@@ -95,13 +95,15 @@ class Search:
             KeyboardInterrupt: the search was interrupted; its trial is trained again when the search is resumed.
         """
         lock = FileLock(self._folder / self._worker)
-        with lock:
-            self._end_trials_of_killed_workers()
-            self._enqueue_interrupted()
-            if not self._is_over():
-                with naming_the_disk(self._folder / JOURNAL_FILE):
-                    self._study.optimize(self._train, callbacks=[self._stop_when_over])
-        Path(lock.lock_file).unlink(missing_ok=True)
+        try:
+            with lock:
+                self._end_trials_of_killed_workers()
+                self._enqueue_interrupted()
+                if not self._is_over():
+                    with naming_the_disk(self._folder / JOURNAL_FILE):
+                        self._study.optimize(self._train, callbacks=[self._stop_when_over])
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
         self._wait_for_other_workers()
 
     def _wait_for_other_workers(self) -> None:
