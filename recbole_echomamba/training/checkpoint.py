@@ -34,20 +34,30 @@ def load_weights(model: torch.nn.Module, file: Path | str) -> None:
         MissingFileError: the file does not exist.
         UserError: the file is damaged, or holds the weights of another model or other shapes; ``model`` is unchanged.
     """
+    saved_class, tensors = read_weights(file)
+    model_class = type(model).__name__
+    if saved_class not in (None, model_class):
+        raise UserError(f"{file} holds the weights of {saved_class}, not of {model_class}")
+    _check_fit(tensors, model, file)
+    model.load_state_dict(tensors)
+
+
+def read_weights(file: Path | str) -> tuple[str | None, dict[str, torch.Tensor]]:
+    """Return the name of the class whose weights a file holds, and the tensors by name.
+
+    Raises:
+        MissingFileError: the file does not exist.
+        UserError: the file is damaged.
+    """
     if not Path(file).is_file():
         raise MissingFileError(f"there are no weights at {file}")
     check_recorded(file)
     try:
         with safe_open(str(file), framework="pt") as opened:
             saved_class = (opened.metadata() or {}).get("model")
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+            return saved_class, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file} is truncated or damaged ({error}); train again or restore it") from None
-    model_class = type(model).__name__
-    if saved_class not in (None, model_class):
-        raise UserError(f"{file} holds the weights of {saved_class}, not of {model_class}")
-    _check_fit(tensors, model, file)
-    model.load_state_dict(tensors)
 
 
 def _check_fit(tensors: dict[str, torch.Tensor], model: torch.nn.Module, file: Path | str) -> None:

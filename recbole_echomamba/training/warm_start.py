@@ -9,12 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from recbole_echomamba.data.vocabulary import read_vocabulary
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.system.manifest import check_recorded
-from recbole_echomamba.training.checkpoint import load_state
+from recbole_echomamba.training.checkpoint import load_state, read_weights
 from recbole_echomamba.training.run_directory import STATE_FILE, WEIGHTS_FILE
 
 
@@ -26,15 +24,12 @@ def start_from(trainer, directory: Path | str) -> None:
         directory: the directory of the other run.
 
     Raises:
-        MissingFileError: the run has no vocabulary or no training state.
+        MissingFileError: the run has no weights, no vocabulary or no training state.
         UserError: a file is damaged, or the other model has other parameters.
     """
-    file = Path(directory) / WEIGHTS_FILE
-    if not file.is_file():
-        raise UserError(f"init_from: {directory} has no {WEIGHTS_FILE}; name a run that has been trained")
-    check_recorded(file)
+    _, old = read_weights(Path(directory) / WEIGHTS_FILE)
     sizes = {len(texts) for texts in read_vocabulary(directory)[0].values()}
-    old, new = load_file(file), trainer.model.state_dict()
+    new = trainer.model.state_dict()
     if old.keys() != new.keys():
         different = sorted(old.keys() ^ new.keys())[0]
         raise UserError(f"init_from: {directory} has other parameters than {trainer.config['model']}: {different}")
