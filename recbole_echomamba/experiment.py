@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +10,11 @@ from logging import getLogger
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.utils import get_flops, init_seed
 
-from recbole_echomamba.config.config import NOT_IN_HASH, Config
+from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.model_names import FULL_RANKING_ONLY, is_registered
 from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
 from recbole_echomamba.data.run_ids import DataNeeded, RunIds
@@ -24,46 +22,20 @@ from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.data.vocabulary import renumber_like_run
 from recbole_echomamba.models import RECOMMENDERS
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.system.files import check_writable, sha256, write_text
-from recbole_echomamba.system.hardware import describe_machine, list_versions, measure_peak_memory
-from recbole_echomamba.system.manifest import recorded_digest, write_recorded, write_recorded_text
+from recbole_echomamba.system.files import check_writable, sha256
 from recbole_echomamba.system.ranks import is_distributed, is_main_process, process_rank
 from recbole_echomamba.system.terminal import PROGRESS, RunLog, is_verbose, run_log, showing_progress
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.distributed import spawn_ranks, torchrun_settings
 from recbole_echomamba.training.progress import open_log, show_dataset, show_run
-from recbole_echomamba.training.run_directory import (
-    RANKS_FILE,
-    RESULT_FILE,
-    WEIGHTS_FILE,
-    find_model,
-    read_settings,
-    write_settings,
-)
+from recbole_echomamba.training.result import describe_result, write_result
+from recbole_echomamba.training.run_directory import WEIGHTS_FILE, write_settings
+from recbole_echomamba.training.saved_settings import load_config, settings_to_continue, settings_to_resume
 from recbole_echomamba.training.trainer import Trainer
 from recbole_echomamba.training.warm_start import start_from
 
 MANY_ITEMS = 200_000
 """From so many items on, cross-entropy over all of them takes most of a training step, and a sampled loss is suggested."""
-
-CHANGEABLE_ON_RESUME = {"epochs", "stopping_step"}
-"""The settings in the hash that may change when a run is resumed: they only decide how long it trains."""
-
-CHANGEABLE_AFTER_TRAINING = NOT_IN_HASH | {
-    "user_inter_num_interval",
-    "item_inter_num_interval",
-    "val_interval",
-    "exact_time_order",
-    "encoding",
-    "eval_args",
-    "eval_batch_size",
-    "metrics",
-    "topk",
-    "valid_metric",
-    "metric_decimal_place",
-    "train_batch_size",
-}
-"""The settings that may change when a trained run is loaded: the data it is shown and how it is scored, not the model."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +121,9 @@ def run(
     config_dict = dict(config_dict or {})
     gpu = str(config_dict.get("gpu_id", ""))
     if continue_from is not None:
-        model, dataset, config_dict = _settings_to_continue(continue_from, model, dataset, config_dict)
+        model, dataset, config_dict = settings_to_continue(continue_from, model, dataset, config_dict)
     if resume is not None:
-        model, dataset, config_dict = _settings_to_resume(resume, model, dataset, config_file_list, config_dict)
+        model, dataset, config_dict = settings_to_resume(resume, model, dataset, config_file_list, config_dict)
         config_file_list = None
     if result_file:
         check_writable(result_file, "--result_file")
@@ -224,7 +196,7 @@ def load_run(directory, model=None, config_dict=None):
     Args:
         directory: a run directory.
         model: the class of a custom model or ``module:Class``, if it cannot be imported as ``config.yaml`` names it.
-        config_dict: settings of :data:`CHANGEABLE_AFTER_TRAINING` to change, such as the device.
+        config_dict: settings to change, such as the device; ``training/saved_settings.py`` lists those that can.
 
     Returns:
         ``config, model, dataset, train, valid, test``: the model in evaluation mode with the weights of its best epoch, and the
@@ -234,7 +206,7 @@ def load_run(directory, model=None, config_dict=None):
         MissingFileError: the run directory, one of its files or the data do not exist.
         UserError: a setting cannot change, or a file is damaged or belongs to another model.
     """
-    config = _load_config(directory, model, config_dict)
+    config = load_config(directory, model, config_dict)
 
     def renumber(dataset):
         renumber_like_run(dataset, directory, sha256(*atomic_files(config)))
@@ -261,7 +233,7 @@ def load_without_data(directory, model=None, config_dict=None):
         MissingFileError: the run directory or one of its files does not exist.
         UserError: a setting cannot change, or a file is damaged or belongs to another model.
     """
-    config = _load_config(directory, model, config_dict)
+    config = load_config(directory, model, config_dict)
     if not is_registered(config.model_class):
         raise DataNeeded("a custom model may read anything of the data")
     # the transform of BERT4Rec sets the mask settings that its model reads
@@ -270,61 +242,6 @@ def load_without_data(directory, model=None, config_dict=None):
     built = _build_model(config, ids).to(config["device"])
     checkpoint.load_weights(built, Path(directory) / WEIGHTS_FILE)
     return config, built.eval(), ids
-
-
-def _load_config(directory, model, config_dict: dict | None) -> Config:
-    """Return the settings of a saved run, with those changed that may change after training."""
-    settings = read_settings(directory)
-    name, dataset_name = settings.pop("model"), settings.pop("dataset")
-    config_dict = config_dict or {}
-    fixed = sorted(set(config_dict) - CHANGEABLE_AFTER_TRAINING)
-    if fixed:
-        raise UserError(f"{directory} is a trained run: {', '.join(fixed)} cannot change any more; train a new run")
-    return Config(find_model(directory, name, model), dataset_name, config_dict={**settings, **config_dict})
-
-
-def _settings_to_continue(directory, model, dataset, config_dict):
-    """Return model, dataset and settings of a run that continues another one."""
-    settings = read_settings(directory)
-    own_model, own_dataset = settings.pop("model"), settings.pop("dataset")
-    if dataset is not None and dataset != own_dataset:
-        raise UserError(
-            f"{directory} is a run on {own_dataset}; it continues on {own_dataset} as it has grown, not on {dataset}"
-        )
-    begin = {"init_from": str(Path(directory).resolve())}
-    return find_model(directory, own_model, model), own_dataset, {**settings, **begin, **config_dict}
-
-
-def _settings_to_resume(directory, model, dataset, config_file_list, config_dict):
-    """Return model, dataset and settings of a run to resume, with the changes that are allowed.
-
-    Raises:
-        UserError: another model, dataset or setting is asked for.
-    """
-    settings = read_settings(directory)
-    own_model, own_dataset = settings.pop("model"), settings.pop("dataset")
-    # The seed is not in the hash, but it does decide the result
-    changeable = (CHANGEABLE_ON_RESUME | NOT_IN_HASH) - {"seed"}
-    fixed = [key for key in config_dict if key not in changeable]
-    if config_file_list:
-        fixed.append("config_files")
-    scheduled = settings.get("lr_schedule", "constant") != "constant" or settings.get("lr_warmup")
-    if scheduled and str(config_dict.get("epochs", settings["epochs"])) != str(settings["epochs"]):
-        raise UserError(
-            f"{directory} has a learning rate that follows a schedule over its {settings['epochs']} epochs, so "
-            "their number cannot change; start a new run with more epochs"
-        )
-    if fixed:
-        allowed = " and ".join(sorted(CHANGEABLE_ON_RESUME))
-        raise UserError(f"{directory} is resumed with its own settings: {allowed} can change, {fixed[0]} cannot")
-    if dataset is not None and dataset != own_dataset:
-        raise UserError(f"{directory} is a run on {own_dataset}, not on {dataset}")
-    found = find_model(directory, own_model, model)
-    if not is_registered(found) and Config(found, own_dataset, config_dict=settings).hash not in Path(directory).name:
-        getLogger().warning(
-            "the source of %s has changed since %s was trained, or its folder was renamed", own_model, directory
-        )
-    return found, own_dataset, {**settings, **config_dict}
 
 
 def _run_process(model, dataset, config_file_list, options: RunOptions, config_dict: dict) -> dict:
@@ -356,9 +273,9 @@ def _run(config: Config, options: RunOptions, log: RunLog) -> dict:
         if config["init_from"] and not trainer.history:
             start_from(trainer, config["init_from"])
         test_result = _train_and_test(trainer, built, options.saved)
-        result = {**_describe_result(config, trainer, test_result), "warnings": log.warnings}
+        result = {**describe_result(trainer, test_result), "warnings": log.warnings}
         if is_main_process(config):
-            _write_result(result, trainer, built.dataset, options)
+            write_result(result, trainer, built.dataset, options.saved, options.result_file)
     finally:
         trainer.release()
     return result
@@ -407,71 +324,3 @@ def _train_and_test(trainer: Trainer, built: Experiment, saved: bool) -> dict:
         return {}
     trainer.fit(built.train, built.valid, saved=saved, show_progress=show_progress)
     return trainer.evaluate(built.test, load_best_model=saved, show_progress=show_progress) or {}
-
-
-def _describe_result(config: Config, trainer: Trainer, test_result: dict) -> dict:
-    """Return the contents of ``result.json``."""
-    valid_result = trainer.best_valid_result or {}
-    parameters = (parameter for parameter in trainer.model.parameters() if parameter.requires_grad)
-    return {
-        "model": config["model"],
-        "dataset": config["dataset"],
-        "variant": config["variant"],
-        "seed": config["seed"],
-        "processes": config["world_size"] if is_distributed(config) else 1,
-        "config": config.settings,
-        "config_hash": config.hash,
-        "data_hash": trainer.data_hash,
-        "best_valid_score": float(trainer.best_valid_score) if valid_result else None,
-        "valid_score_bigger": config["valid_metric_bigger"],
-        "best_valid_result": {name: float(value) for name, value in valid_result.items()},
-        "test_result": {name: float(value) for name, value in test_result.items()},
-        "best_valid_result_unseen": trainer.best_valid_result_unseen,
-        "test_result_unseen": trainer.result_unseen if test_result else {},
-        "tied_targets": trainer.eval_collector.tied if test_result else 0,
-        "best_epoch": trainer.best_epoch,
-        "epochs": len(trainer.history),
-        "seconds_per_epoch": float(np.mean([entry["seconds"] for entry in trainer.history])),
-        "users_per_second": trainer.users_per_second,
-        "peak_memory": measure_peak_memory(config["device"]),
-        "parameters": sum(parameter.numel() for parameter in parameters),
-        "history": trainer.history,
-        "machine": describe_machine(config["device"]),
-        "versions": list_versions(),
-        "run_directory": str(trainer.run_directory) if trainer.run_directory else None,
-    }
-
-
-def _write_result(result: dict, trainer: Trainer, dataset: SequentialDataset, options: RunOptions) -> None:
-    """Write the ranks of the test targets, then ``result.json``, which marks the run as finished.
-
-    The digest of the weights says on which the result was measured: training may go on with more epochs.
-    """
-    if options.saved:
-        result["weights_digest"] = recorded_digest(trainer.run_directory / WEIGHTS_FILE)
-    text = json.dumps(result, indent=2, default=str) + "\n"
-    if options.saved:
-        ranks = trainer.eval_collector.ranks()
-        if len(ranks["rank"]):
-            _write_ranks(trainer.run_directory / RANKS_FILE, ranks, dataset)
-        write_recorded_text(trainer.run_directory / RESULT_FILE, text)
-    if options.result_file:
-        write_text(options.result_file, text)
-
-
-def _write_ranks(file: Path, ranks: dict[str, np.ndarray], dataset: SequentialDataset) -> None:
-    """Write the rank of every test target as Parquet, with the dataset's own user and item ids."""
-    import pyarrow
-    import pyarrow.parquet
-
-    columns = {
-        "user": dataset.id2token(dataset.uid_field, ranks["user"]).astype(str),
-        "item": dataset.id2token(dataset.iid_field, ranks["item"]).astype(str),
-        "rank": ranks["rank"],
-        "rank_unseen": ranks["rank_unseen"],
-        "history": ranks["history"],
-    }
-    if not len(ranks["rank_unseen"]):
-        del columns["rank_unseen"]
-    table = pyarrow.table(columns)
-    write_recorded(file, lambda temporary: pyarrow.parquet.write_table(table, temporary))
