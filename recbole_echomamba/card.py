@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from recbole_echomamba.config.config import hashed_settings
 from recbole_echomamba.config.model_names import class_name
+from recbole_echomamba.config.settings_hash import hashed_settings
 from recbole_echomamba.data.recorded_table import read_recorded_table
 from recbole_echomamba.data.vocabulary import read_vocabulary
 from recbole_echomamba.report import Table, escape_markdown

@@ -16,7 +16,8 @@ from recbole.utils import get_flops, init_seed
 
 from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.model_names import FULL_RANKING_ONLY, is_registered
-from recbole_echomamba.data.preparation import atomic_files, create_dataset, data_preparation
+from recbole_echomamba.data.dataset_files import atomic_files
+from recbole_echomamba.data.preparation import create_dataset, data_preparation
 from recbole_echomamba.data.run_ids import DataNeeded, RunIds
 from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.data.vocabulary import renumber_like_run

@@ -10,7 +10,7 @@ import yaml
 from recbole_echomamba import run
 from recbole_echomamba.card import write_card
 from recbole_echomamba.cli import main
-from recbole_echomamba.config.config import hashed_settings
+from recbole_echomamba.config.settings_hash import hashed_settings
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from tests.conftest import ITEMS, SMALL, USERS
 

@@ -10,9 +10,9 @@ from recbole.model.sequential_recommender import SASRec
 
 from recbole_echomamba import Config, Mamba4Rec, get_model, load_run, recommend, run
 from recbole_echomamba.cli import main
-from recbole_echomamba.config.config import hashed_settings
 from recbole_echomamba.config.model_names import find_reference
 from recbole_echomamba.config.settings_files import RECBOLE_PROPERTIES
+from recbole_echomamba.config.settings_hash import hashed_settings
 from recbole_echomamba.config.values import NUMBER_RANGES
 from recbole_echomamba.system.errors import MissingFileError, UserError
 from recbole_echomamba.training.run_directory import plain_settings

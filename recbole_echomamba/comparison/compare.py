@@ -15,7 +15,8 @@ from recbole_echomamba.comparison.contenders import check_comparable, make_conte
 from recbole_echomamba.comparison.processes import run_in_subprocess
 from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.model_names import get_model, is_registered
-from recbole_echomamba.data.preparation import atomic_files, create_dataset
+from recbole_echomamba.data.dataset_files import atomic_files
+from recbole_echomamba.data.preparation import create_dataset
 from recbole_echomamba.data.recorded_table import read_recorded_table
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterable
@@ -39,58 +37,10 @@ from recbole_echomamba.config.settings_files import (
     read_config_files,
     read_settings_file,
 )
+from recbole_echomamba.config.settings_hash import settings_hash
 from recbole_echomamba.config.values import TRANSFORM_SETTINGS, check_name
 from recbole_echomamba.config.yaml_text import MAX_LEVELS, MAX_VALUES, is_moderate
 from recbole_echomamba.system.errors import UserError, suggest
-
-NOT_IN_HASH = {
-    *PROCESS_KEYS,
-    # named in a result by themselves
-    "seed",
-    "variant",
-    # device and speed
-    "gpu_id",
-    "use_gpu",
-    "worker",
-    "keep_freed_memory",
-    "data_cache",
-    # what is logged
-    "state",
-    "show_progress",
-    "log_wandb",
-    "wandb_project",
-    # where files are
-    "data_path",
-    "checkpoint_dir",
-    "save_dataset",
-    "dataset_save_path",
-    "save_dataloaders",
-    "dataloaders_save_path",
-}
-"""Settings that are left out of the hash of a configuration, because they do not change what is computed."""
-
-
-ADDED_LATER = {
-    "train_positions": "last",
-    "time_gaps": False,
-    "causal": False,
-    "pairs_per_block": None,
-    "lr_schedule": "constant",
-    "lr_warmup": 0,
-    "init_from": None,
-    "train_negatives": 1024,
-    "negative_distribution": "uniform",
-}
-"""Settings that the first runs did not have, and the value that does what those runs did; it is left out of the hash."""
-
-
-def hashed_settings(settings: dict) -> dict:
-    """Return the settings that decide the result of a run: without :data:`NOT_IN_HASH` and the values of :data:`ADDED_LATER`."""
-    return {
-        key: value
-        for key, value in settings.items()
-        if key not in NOT_IN_HASH and not (key in ADDED_LATER and value == ADDED_LATER[key])
-    }
 
 
 @functools.cache
@@ -141,18 +91,10 @@ class Config(RecBoleConfig):
 
     @property
     def hash(self) -> str:
-        """Ten hex digits over model, dataset and every setting that changes the result, see :data:`NOT_IN_HASH`.
-
-        The source file of a custom model counts too: a run of the class as it was before is not a run of the class as it is.
-        """
-        settings = hashed_settings(self.settings)
-        if not self["single_spec"]:
-            settings["processes"] = self["world_size"]
-        identity = [self.model, self.dataset, settings]
-        if not is_registered(self.model_class):
-            identity.append(hash_source(self.model_class))
-        text = json.dumps(identity, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
+        """Ten hex digits over model, dataset and every setting that changes the result, see :mod:`.settings_hash`."""
+        processes = None if self["single_spec"] else self["world_size"]
+        source = None if is_registered(self.model_class) else hash_source(self.model_class)
+        return settings_hash(self.model, self.dataset, self.settings, processes, source)
 
     def compatibility_settings(self) -> None:
         """Restore the NumPy names that RecBole uses and NumPy 1.24 removed; RecBole's own remedy fails on NumPy 2."""

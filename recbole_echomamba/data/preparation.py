@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import pandas as pd
 import recbole.data.dataset
@@ -12,35 +11,25 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.utils import create_samplers
 from recbole.utils import FeatureType
 
-from dataset_prep.record import read_digests
 from recbole_echomamba.config.checks import as_list
-from recbole_echomamba.config.early_checks import explain_missing_dataset
-from recbole_echomamba.config.values import check_name
-from recbole_echomamba.data.atomic_file import check_no_nul, read_header
-from recbole_echomamba.data.bad_rows import find_bad_row
 from recbole_echomamba.data.compatible_dataset import CompatibleDataset, make_compatible
 from recbole_echomamba.data.dataloader import FullSortLoader, NegSampleLoader, TrainLoader
+from recbole_echomamba.data.dataset_files import (
+    atomic_file,
+    check_inter_file,
+    check_loaded_columns,
+    check_undamaged,
+    explain_empty,
+    explain_unreadable,
+    read_inter_header,
+)
 from recbole_echomamba.data.samples import measure_future
 from recbole_echomamba.data.sequence_loader import SequenceLoader
 from recbole_echomamba.data.split_files import SplitFilesDataset
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
-from recbole_echomamba.system.errors import MissingFileError, UserError
-from recbole_echomamba.system.files import sha256
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.ranks import is_distributed, is_first_on_machine, is_main_process
-
-COLUMN_SETTINGS = (
-    "val_interval",
-    "normalize_field",
-    "threshold",
-    "discretization",
-    "numerical_features",
-    "alias_of_user_id",
-    "alias_of_item_id",
-    "preload_weight",
-    "seq_len",
-)
-"""Settings that name columns of the atomic files."""
 
 MAX_TIMES = 1_000_000
 """How many training interactions are looked at to say how many are later than the test targets."""
@@ -60,9 +49,9 @@ def create_dataset(config) -> SequentialDataset:
         UserError: a column is missing, a row cannot be read, the filters leave nothing, or a file is not what
             ``dataset_prep`` wrote.
     """
-    _check_inter_file(config)
-    _check_undamaged(config)
-    _check_loaded_columns(config)
+    check_inter_file(config)
+    check_undamaged(config)
+    check_loaded_columns(config)
     if not is_first_on_machine(config):
         # The first process of this machine prepares the data, the others read its cache
         torch.distributed.barrier()
@@ -72,8 +61,8 @@ def create_dataset(config) -> SequentialDataset:
         raise
     except (ValueError, pd.errors.ParserError) as error:
         if "feat is empty" not in str(error):
-            raise _explain_unreadable(config, error) from None
-        raise UserError(f"dataset {config['dataset']}: {_explain_empty(config)}") from None
+            raise explain_unreadable(config, error) from None
+        raise UserError(f"dataset {config['dataset']}: {explain_empty(config)}") from None
     if is_distributed(config) and is_first_on_machine(config):
         torch.distributed.barrier()
     return dataset
@@ -123,21 +112,6 @@ def _build_parts(config, dataset) -> list:
     return parts
 
 
-def atomic_files(config) -> list[Path]:
-    """List the files of a dataset that a run reads: ``.inter``, and others such as ``.item`` where they are loaded."""
-    load_col = config["load_col"]
-    endings = [f"{part}.inter" for part in config["benchmark_filename"] or []] or ["inter"]
-    endings += [part for part in ("item", "user") if load_col is None or part in load_col]
-    endings += config["additional_feat_suffix"] or []
-    files = [_atomic_file(config, ending) for ending in endings]
-    return [file for file in files if file.is_file()]
-
-
-def _atomic_file(config, ending: str) -> Path:
-    check_name("the ending of a file", ending)
-    return Path(config["data_path"]) / f"{config['dataset']}.{ending}"
-
-
 def _choose_dataset_class(config) -> type[SequentialDataset]:
     """Return the class that RecBole has for the model, or ours: with windows where they cover the kind of data."""
     # a custom model has the data of the classes that it is derived from
@@ -148,7 +122,7 @@ def _choose_dataset_class(config) -> type[SequentialDataset]:
     if own is not None and config["benchmark_filename"]:
         raise UserError(
             f"{config['model']} builds the histories itself and cannot read benchmark_filename; leave it out and give "
-            f"single interactions in {_atomic_file(config, 'inter')}"
+            f"single interactions in {atomic_file(config, 'inter')}"
         )
     if own is not None:
         return make_compatible(own)
@@ -156,7 +130,7 @@ def _choose_dataset_class(config) -> type[SequentialDataset]:
         return SplitFilesDataset
     if config["numerical_features"]:
         return CompatibleDataset
-    kinds = _read_inter_header(config).values()
+    kinds = read_inter_header(config).values()
     return CompatibleDataset if any(kind.endswith("seq") for kind in kinds) else WindowedDataset
 
 
@@ -195,7 +169,7 @@ def _check_model_needs(config, dataset) -> None:
             wanted = [config["ITEM_ID_FIELD"], *as_list(config["selected_features"])]
             raise UserError(
                 f"{config['model']} reads the item column {missing[0]!r}, which is not loaded: set selected_features to columns "
-                f"of {_atomic_file(config, 'item')}, and load_col to load them, such as item: {wanted}"
+                f"of {atomic_file(config, 'item')}, and load_col to load them, such as item: {wanted}"
             )
         plain = [name for name in as_list(config["selected_features"]) if _is_unembedded_float(dataset, name)]
         if plain:
@@ -245,138 +219,3 @@ def _log_future(config, parts) -> None:
             "from the future, in published figures too; docs/protocols.md says how to split by global time",
             100 * share,
         )
-
-
-def _read_inter_header(config) -> dict[str, str]:
-    return read_header(_atomic_file(config, "inter"), config["field_separator"], config["encoding"])
-
-
-def _check_inter_file(config) -> None:
-    if config["benchmark_filename"]:
-        _check_split_files(config)
-        return
-    file = _atomic_file(config, "inter")
-    if not file.is_file():
-        raise MissingFileError(explain_missing_dataset(config["dataset"], file))
-    columns = _read_inter_header(config)
-    for key, kind in (("USER_ID_FIELD", "token"), ("ITEM_ID_FIELD", "token"), ("TIME_FIELD", "float")):
-        name = config[key]
-        if name not in columns:
-            raise UserError(
-                f"{file}, line 1: there is no column `{name}:{kind}` (it has {', '.join(columns)}); "
-                f"add it, or name another with --{key}=COLUMN and list it in load_col"
-            )
-        if columns[name] != kind:
-            raise UserError(f"{file}, line 1: {name}:{columns[name]} must be {name}:{kind}")
-
-
-def _check_undamaged(config) -> None:
-    """Check that no file holds a NUL byte, and that those which ``dataset_prep`` wrote are what it wrote."""
-    folder, name = Path(config["data_path"]), config["dataset"]
-    digests = read_digests(folder, name)
-    for file in atomic_files(config):
-        check_no_nul(file, config["encoding"])
-        if file.name in digests and sha256(file) != digests[file.name]:
-            raise UserError(
-                f"{file} is damaged or has been changed since it was prepared; prepare it again with --force, or delete "
-                f"{folder / name}.prep.json to use it as it is"
-            )
-
-
-def _check_split_files(config) -> None:
-    """Check that the files which a user has split the data into exist and hold rows."""
-    for part in config["benchmark_filename"]:
-        file = _atomic_file(config, f"{part}.inter")
-        if not file.is_file():
-            raise MissingFileError(f"benchmark_filename names {part!r}, but {file} does not exist")
-        read_header(file, config["field_separator"], config["encoding"])
-        if not _has_rows(file):
-            raise UserError(f"{file} has no rows; leave {part!r} out of benchmark_filename")
-
-
-def _has_rows(file: Path) -> bool:
-    with open(file, "rb") as lines:
-        next(lines, None)
-        return any(line.strip() for line in lines)
-
-
-def _check_loaded_columns(config) -> None:
-    """Check that ``load_col`` names files and columns that exist; RecBole leaves out those that do not without a word."""
-    for ending, names in (config["load_col"] or {}).items():
-        file = _atomic_file(config, ending)
-        if not names or (ending == "inter" and config["benchmark_filename"]):
-            continue
-        if not file.is_file():
-            raise MissingFileError(f"load_col names {ending}: {names}, but {file} does not exist")
-        columns = read_header(file, config["field_separator"], config["encoding"])
-        missing = [name for name in as_list(names) if name != "*" and name not in columns]
-        if missing:
-            raise UserError(
-                f"{file}, line 1: there is no column {missing[0]!r}, which load_col names (it has {', '.join(columns)})"
-            )
-    for suffix in as_list(config["additional_feat_suffix"] or []):
-        _check_additional_file(config, suffix)
-    _check_named_columns(config)
-
-
-def _check_additional_file(config, suffix: str) -> None:
-    """Check that the file exists and that its ids have numbers, which RecBole gives only to those with an alias."""
-    file = _atomic_file(config, suffix)
-    if not file.is_file():
-        raise MissingFileError(f"additional_feat_suffix names {suffix!r}, but {file} does not exist")
-    numbered = {
-        name for of in ("user", "item", "entity", "relation") for name in as_list(config[f"alias_of_{of}_id"] or [])
-    }
-    kinds = read_header(file, config["field_separator"], config["encoding"])
-    wanted = "*" if config["load_col"] is None else config["load_col"].get(suffix) or []
-    loaded = [name for name in kinds if wanted == "*" or name in as_list(wanted)]
-    unnumbered = [name for name in loaded if kinds[name].startswith("token") and name not in numbered]
-    if unnumbered:
-        raise UserError(
-            f"{file}, line 1: the ids in {unnumbered[0]} stand for nothing; say what they are, such as "
-            f"alias_of_item_id: [{unnumbered[0]}]"
-        )
-
-
-def _check_named_columns(config) -> None:
-    """Check that the settings which name columns name loaded ones."""
-    load_col, unload_col = config["load_col"], config["unload_col"] or {}
-    loaded: list[str] = []
-    for file in atomic_files(config):
-        ending = file.name.rpartition(".")[2]
-        names = "*" if load_col is None else load_col.get(ending, [])
-        header = read_header(file, config["field_separator"], config["encoding"])
-        loaded += [name for name in header if names == "*" or name in as_list(names)]
-        loaded = [name for name in loaded if name not in as_list(unload_col.get(ending, []))]
-    for setting in COLUMN_SETTINGS:
-        value = config[setting] or []
-        named = [*value, *value.values()] if setting == "preload_weight" and isinstance(value, dict) else list(value)
-        missing = [name for name in named if name not in loaded]
-        if missing:
-            raise UserError(
-                f"{setting} names the column {missing[0]!r}, which is not loaded; add it to load_col, or take it out of "
-                f"{setting} (loaded are {', '.join(dict.fromkeys(loaded))})"
-            )
-
-
-def _explain_empty(config) -> str:
-    """Say what is empty after reading and filtering."""
-    for file in atomic_files(config):
-        if not _has_rows(file):
-            return f"{file} has no rows"
-    keys = ["user_inter_num_interval", "item_inter_num_interval"]
-    if config["load_col"] is None or {"user", "item"} & set(config["load_col"]):
-        keys.append("filter_inter_by_user_or_item")
-    filters = ", ".join(f"{key}={config[key]}" for key in keys)
-    return f"no interaction is left after filtering with {filters}"
-
-
-def _explain_unreadable(config, error: Exception) -> Exception:
-    """Return a UserError that names the file and row at which reading failed, or ``error`` if the files are not to blame."""
-    for file in atomic_files(config):
-        if not _has_rows(file):
-            return UserError(f"{file} has no rows")
-        separators = config["field_separator"], config["seq_separator"]
-        if problem := find_bad_row(file, *separators, config["encoding"]):
-            return UserError(problem)
-    return error

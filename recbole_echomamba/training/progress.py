@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from recbole_echomamba.config.config import Config, hashed_settings
+from recbole_echomamba.config.config import Config
+from recbole_echomamba.config.settings_hash import hashed_settings
 from recbole_echomamba.system.hardware import describe_machine
 from recbole_echomamba.system.ranks import is_distributed
 from recbole_echomamba.system.terminal import PROGRESS, RunLog, format_duration

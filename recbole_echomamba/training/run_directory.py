@@ -18,9 +18,10 @@ import yaml
 from filelock import FileLock, Timeout
 from recbole.model.abstract_recommender import SequentialRecommender
 
-from recbole_echomamba.config.config import Config, hashed_settings
+from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.early_checks import RUN_CONFIG, check_run_directory
 from recbole_echomamba.config.model_names import class_name, get_model, is_registered
+from recbole_echomamba.config.settings_hash import hashed_settings
 from recbole_echomamba.config.yaml_text import parse_yaml
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import read_json, remove_leftovers

@@ -5,8 +5,9 @@ from __future__ import annotations
 from logging import getLogger
 from pathlib import Path
 
-from recbole_echomamba.config.config import NOT_IN_HASH, Config
+from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.model_names import is_registered
+from recbole_echomamba.config.settings_hash import NOT_IN_HASH
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.training.run_directory import find_model, read_settings
 

@@ -12,7 +12,7 @@ from recbole.trainer import Trainer as RecBoleTrainer
 from recbole.trainer.trainer import AbstractTrainer
 
 from recbole_echomamba.data.dataloader import ranks_by_blocks
-from recbole_echomamba.data.preparation import atomic_files
+from recbole_echomamba.data.dataset_files import atomic_files
 from recbole_echomamba.data.vocabulary import write_vocabulary
 from recbole_echomamba.system.allocator import keep_freed_memory
 from recbole_echomamba.system.errors import UserError

@@ -11,9 +11,11 @@ import yaml
 from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_echomamba import report
-from recbole_echomamba.config.config import NOT_IN_HASH, Config
+from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.settings_files import PROCESS_KEYS, find_config_file, properties_directory
-from recbole_echomamba.data.preparation import atomic_files, create_dataset
+from recbole_echomamba.config.settings_hash import NOT_IN_HASH
+from recbole_echomamba.data.dataset_files import atomic_files
+from recbole_echomamba.data.preparation import create_dataset
 from recbole_echomamba.experiment import run
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import (
