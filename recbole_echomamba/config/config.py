@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 import os
 from collections.abc import Iterable
@@ -15,7 +14,6 @@ import torch
 from recbole.config import Config as RecBoleConfig
 from recbole.evaluator.register import smaller_metrics
 from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
 from recbole_echomamba.config.checks import (
     FILTERS,
@@ -27,10 +25,10 @@ from recbole_echomamba.config.checks import (
     has_value_metrics,
 )
 from recbole_echomamba.config.model_names import find_reference, get_model, hash_source, is_registered
+from recbole_echomamba.config.setting_names import list_known_settings, list_settings_of_models, refuse_unknown
 from recbole_echomamba.config.settings_files import (
     PROCESS_KEYS,
     RECBOLE_PROPERTIES,
-    UNLISTED_RECBOLE_KEYS,
     complete_names,
     parse_value,
     properties_directory,
@@ -40,14 +38,7 @@ from recbole_echomamba.config.settings_files import (
 from recbole_echomamba.config.settings_hash import settings_hash
 from recbole_echomamba.config.values import TRANSFORM_SETTINGS, check_name
 from recbole_echomamba.config.yaml_text import MAX_LEVELS, MAX_VALUES, is_moderate
-from recbole_echomamba.system.errors import UserError, suggest
-
-
-@functools.cache
-def _settings_of_all_models() -> frozenset[str]:
-    """Return the names of the settings of all models, RecBole's and ours."""
-    files = [file for folder in (RECBOLE_PROPERTIES, properties_directory()) for file in folder.glob("model/*.yaml")]
-    return frozenset(key for file in files for key in read_settings_file(file, str(file)))
+from recbole_echomamba.system.errors import UserError
 
 
 class Config(RecBoleConfig):
@@ -184,13 +175,13 @@ class Config(RecBoleConfig):
         """
         if not is_registered(self.model_class):
             return set()
-        known, of_other_models = self._known_settings(), _settings_of_all_models()
+        known, of_other_models = self._known_settings(), list_settings_of_models()
         ignored = set()
         for key in self.external_config_dict:
             if key in known:
                 continue
             if key not in of_other_models:
-                self._refuse_unknown(key, known)
+                refuse_unknown(key, known)
             ignored.add(key)
             logging.getLogger().warning("setting %r belongs to another model and has no effect on %s", key, self.model)
         return ignored
@@ -200,29 +191,11 @@ class Config(RecBoleConfig):
         if not is_registered(self.model_class):
             return []
         of_transforms = {key for own in TRANSFORM_SETTINGS.values() for key in own}
-        known = self._known_settings() | _settings_of_all_models() | of_transforms
+        known = self._known_settings() | list_settings_of_models() | of_transforms
         return [key for key in keys if key not in known]
 
     def _known_settings(self) -> set[str]:
-        return {
-            *self.internal_config_dict,
-            *general_arguments,
-            *training_arguments,
-            *evaluation_arguments,
-            *dataset_arguments,
-            *PROCESS_KEYS,
-            *UNLISTED_RECBOLE_KEYS,
-            *self._transform_settings(),
-            "model",
-            "dataset",
-            "config_files",
-        }
-
-    def _refuse_unknown(self, key: str, known: set[str]) -> None:
-        for transform, keys in TRANSFORM_SETTINGS.items():
-            if key in keys:
-                raise UserError(f"{key} is read by transform: {transform} only; set that too, or leave {key} out")
-        raise UserError(f"there is no setting {key!r}; {suggest(key, sorted(known))}")
+        return list_known_settings([*self.internal_config_dict, *self._transform_settings()])
 
     def _transform_settings(self) -> tuple[str, ...]:
         """Return the names of the settings that the chosen transform reads."""

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import functools
 import re
-import runpy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dataset_prep.origins import MOVIELENS, ORIGINS
+from recbole_echomamba.config.setting_names import (
+    LOADER,
+    list_known_settings,
+    list_settings_of_models,
+    refuse_unknown,
+)
 from recbole_echomamba.config.settings_files import (
-    PROCESS_KEYS,
     RECBOLE,
     RECBOLE_PROPERTIES,
-    UNLISTED_RECBOLE_KEYS,
     complete_names,
     parse_value,
     properties_directory,
@@ -30,9 +31,6 @@ from recbole_echomamba.config.settings_files import (
 )
 from recbole_echomamba.config.values import TRANSFORM_SETTINGS, check_name, check_values
 from recbole_echomamba.system.errors import MissingFileError, UserError, suggest
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The fastest loader of YAML; it reads names, truth values and text as RecBole's does."""
 
 OUR_MODELS = ("EchoMamba4Rec", "Mamba4Rec")
 UNSUPPORTED = {
@@ -110,12 +108,6 @@ def list_models() -> tuple[str, ...]:
     return (*OUR_MODELS, *sorted(name for name in names if name not in UNSUPPORTED))
 
 
-def list_recbole_settings() -> set[str]:
-    """Return the settings that RecBole lists in its code."""
-    lists = runpy.run_path(str(RECBOLE / "utils" / "argument_list.py"))
-    return {key for name, keys in lists.items() if name.endswith("_arguments") for key in keys}
-
-
 def explain_missing_dataset(name: str, file: Path) -> str:
     """Say that a dataset is missing, and how to get it.
 
@@ -157,19 +149,12 @@ def _check_dataset(name: str, data_path: str) -> None:
 
 
 def _check_keys(given: dict[str, Any], defaults: dict[str, Any]) -> None:
-    known = {*defaults, *list_recbole_settings(), *PROCESS_KEYS, *UNLISTED_RECBOLE_KEYS, "model", "dataset"}
-    known.add("config_files")
+    """Refuse settings of no model; which transform reads which setting is checked later."""
+    known = list_known_settings(defaults)
     of_transforms = {key for keys in TRANSFORM_SETTINGS.values() for key in keys}
-    unknown = [key for key in given if key not in known | of_transforms]
-    if not unknown:
-        return
-    elsewhere = set()
-    for folder in (RECBOLE_PROPERTIES, properties_directory()):
-        for file in [*folder.glob("model/*.yaml"), *folder.glob("quick_start_config/*.yaml")]:
-            elsewhere |= set(_read_settings(file))
-    for key in unknown:
-        if key not in elsewhere:
-            raise UserError(f"there is no setting {key!r}; {suggest(key, sorted(known))}")
+    for key in given:
+        if key not in known | of_transforms | list_settings_of_models():
+            refuse_unknown(key, known)
 
 
 def _read_settings(file: Path) -> dict[str, Any]:

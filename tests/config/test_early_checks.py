@@ -9,7 +9,8 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import argument_list
 
 from recbole_echomamba import Config, create_dataset
-from recbole_echomamba.config.early_checks import check_arguments, list_models, list_recbole_settings
+from recbole_echomamba.config.early_checks import check_arguments, list_models
+from recbole_echomamba.config.setting_names import list_recbole_settings
 from recbole_echomamba.models import RECOMMENDERS
 from recbole_echomamba.system.errors import UserError
 
