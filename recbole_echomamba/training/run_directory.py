@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import re
+import shutil
 import time
 from collections.abc import Callable
 from logging import getLogger
@@ -24,8 +26,14 @@ from recbole_echomamba.config.model_names import class_name, get_model, is_regis
 from recbole_echomamba.config.settings_hash import hashed_settings
 from recbole_echomamba.config.yaml_text import parse_yaml
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.system.files import read_json, remove_leftovers
-from recbole_echomamba.system.manifest import check_recorded, record_existing, recorded_digest, write_recorded_text
+from recbole_echomamba.system.files import LEFTOVER, read_json, remove_leftovers
+from recbole_echomamba.system.manifest import (
+    MANIFEST_FILE,
+    check_recorded,
+    record_existing,
+    recorded_digest,
+    write_recorded_text,
+)
 from recbole_echomamba.training.checkpoint import load_state
 
 CONFIG_FILE = RUN_CONFIG
@@ -34,6 +42,10 @@ STATE_FILE = "training_state.pt"
 RESULT_FILE = "result.json"
 RANKS_FILE = "test_ranks.parquet"
 LOCK_FILE = ".lock"
+CREATION_LOCK_FILE = ".new.lock"
+"""In the folder of the run directories, held while one is created."""
+
+RUN_NAME = re.compile(r".+-\d{8}-\d{6}-s\d+-[0-9a-f]{10}(-\d+)?")
 
 REPEAT_RUN = "remove its folder to repeat the run"
 """What to do about a damaged result."""
@@ -45,30 +57,48 @@ MAX_SAME_NAME = 99
 def new_run_directory(config: Config) -> Path:
     """Create a run directory, named after model, dataset, time, seed and settings, and write its settings.
 
+    Directories of processes that were killed in here, before there were settings, are removed.
+
     Args:
         config: the settings of the run; ``checkpoint_dir`` names the folder to create the directory in.
 
     Returns:
         The directory, which did not exist before.
     """
+    folder = Path(config["checkpoint_dir"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / CREATION_LOCK_FILE):
+        _remove_unfinished(folder)
+        directory = _make_directory(folder, config)
+        write_settings(directory, config)
+    if config.model_reference is None:
+        getLogger().warning(
+            "%s cannot be imported by its name, because it is defined in a script or in a function: load_run, recommend and "
+            "resume need model=%s; move it into a module to have it found",
+            config["model"],
+            config["model"],
+        )
+    return directory
+
+
+def _make_directory(folder: Path, config: Config) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     name = f"{config['model']}-{config['dataset']}-{stamp}-s{config['seed']}-{config.hash}"
     for attempt in range(1, MAX_SAME_NAME + 1):
-        directory = Path(config["checkpoint_dir"]) / (name if attempt == 1 else f"{name}-{attempt}")
-        try:
-            directory.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        write_settings(directory, config)
-        if config.model_reference is None:
-            getLogger().warning(
-                "%s cannot be imported by its name, because it is defined in a script or in a function: load_run, recommend and "
-                "resume need model=%s; move it into a module to have it found",
-                config["model"],
-                config["model"],
-            )
-        return directory
+        directory = folder / (name if attempt == 1 else f"{name}-{attempt}")
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir()
+            return directory
     raise FileExistsError(f"{directory} and {MAX_SAME_NAME - 1} like it exist already")
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove the run directories that hold no more than what writing their settings had begun."""
+    for directory in folder.iterdir():
+        if RUN_NAME.fullmatch(directory.name) and directory.is_dir():
+            names = {file.name for file in directory.iterdir()}
+            if all(name == MANIFEST_FILE or LEFTOVER.fullmatch(name) for name in names):
+                shutil.rmtree(directory)
 
 
 def lock_run_directory(directory: Path | str) -> FileLock:

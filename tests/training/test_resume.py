@@ -121,7 +121,7 @@ Trainer._valid_epoch = killed
 run("EchoMamba4Rec", "cycle", config_dict={ {**settings, "epochs": 3}!r})
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
-    (directory,) = (tmp_path / "saved").iterdir()
+    (directory,) = (tmp_path / "saved").glob("EchoMamba4Rec-*")
     assert_same_run(run(resume=directory), uninterrupted("EchoMamba4Rec", epochs=3))
 
 

@@ -47,6 +47,21 @@ def test_runs_that_start_in_the_same_second_have_directories_of_their_own(config
     assert read_settings(first) == read_settings(second)
 
 
+@pytest.mark.parametrize(
+    "left", [[], [".config.yaml.0123456789abcdef"], [".config.yaml.0123456789abcdef", "manifest.json"]]
+)
+def test_what_a_run_killed_before_it_had_settings_left_is_removed_by_the_next_run(config, folder, left):
+    killed = new_run_directory(config).rename(folder / f"Mamba4Rec-ml-100k-20200101-000000-s1-{config.hash}")
+    for file in killed.iterdir():
+        file.unlink()
+    for name in left:
+        (killed / name).touch()
+    begun, own = new_run_directory(config), folder / "mine"
+    own.mkdir()
+    latest = new_run_directory(config)
+    assert {each for each in folder.iterdir() if each.is_dir()} == {begun, latest, own}
+
+
 def test_the_settings_of_a_run_directory_make_the_same_config_again(config):
     settings = read_settings(new_run_directory(config))
     again = Config(settings.pop("model"), settings.pop("dataset"), config_dict=settings)

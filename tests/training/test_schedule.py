@@ -59,7 +59,7 @@ def test_a_resumed_run_has_the_rates_orders_and_weights_of_an_uninterrupted_one(
     with pytest.raises(KeyboardInterrupt):
         run("Mamba4Rec", "cycle", config_dict=scheduled)
     monkeypatch.setattr(Trainer, "_train_epoch", original)
-    (directory,) = (tmp_path / "saved").iterdir()
+    (directory,) = (tmp_path / "saved").glob("Mamba4Rec-*")
     resumed = run(resume=directory)
     losses = [[entry["train_loss"] for entry in result["history"]] for result in (whole, resumed)]
     assert losses[0] == losses[1]
