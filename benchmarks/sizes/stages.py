@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from benchmarks.fresh_process import call_in_fresh_process
 
 # Neither torch nor RecBole: preparation runs without them, and its peak memory is that of its process.
 
@@ -143,7 +143,7 @@ def train_steps(job: Job) -> dict:
         "step_cpu_seconds": round(step, 2),
         "steps": len(built.train),
         "epoch_cpu_hours": round(step * len(built.train) / 3600, 2),
-        "loss": round(float(loss), 4),
+        "loss": round(loss.item(), 4),
     }
 
 
@@ -204,10 +204,3 @@ def _measure_here(stage: str, job: Job) -> dict:
 
     peak = round(measure_peak_process_memory() / 2**30, 2)
     return {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "peak_gib": peak, **found}
-
-
-def call_in_fresh_process(function: Callable, *arguments):
-    """Return ``function(*arguments)``, computed in a process of its own."""
-    # unlike multiprocessing.Pool, it raises when the process is killed
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
