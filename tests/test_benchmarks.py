@@ -90,7 +90,11 @@ def test_sizes_go_from_raw_files_to_metrics_and_go_on_where_they_stopped(sizes_c
     Path("sizes.json").write_text("{}")
     with pytest.raises(SystemExit, match=r"sizes\.json holds no figures of this benchmark"):
         run()
-    for flags, message in (["--scale=2"], "--scale must be"), (["--ml-1m=nowhere"], "nowhere does not exist"):
+    for flags, message in (
+        (["--scale=2"], "--scale must be"),
+        (["--ml-1m=nowhere"], "nowhere does not exist"),
+        (["--all-items"], "--all-items: ml-1m has 3706 items, but 200 events"),
+    ):
         with pytest.raises(SystemExit):
             run(*flags)
         assert message in capsys.readouterr().err

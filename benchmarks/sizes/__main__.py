@@ -20,7 +20,7 @@ from benchmarks.sizes.stages import ROWS, STAGES, Job, measure
 RAW_BYTES = {"ml-1m": 27, "ml-32m": 28, "netflix": 21, "tmall": 34, "lfm-1b": 42}
 """Bytes of an event in the raw files; preparing takes about twice as many again."""
 
-MUST_MATCH = ("scale", "lfm_events", "model", "threads")
+MUST_MATCH = ("scale", "all_items", "lfm_events", "model", "threads")
 """Flags that the figures in a file depend on."""
 
 COLUMNS = [
@@ -51,6 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="share of the true size, for a quick look (default: 1)"
     )
+    parser.add_argument("--all-items", action="store_true", help="keep the true number of items at a smaller scale")
     parser.add_argument("--ml-1m", type=Path, metavar="PATH", help="the real raw files of ML-1M")
     parser.add_argument("--lfm-events", type=int, default=SIZES["lfm-1b"].events, help="events in the log of LFM-1b")
     parser.add_argument("--model", default="Mamba4Rec")
@@ -62,6 +63,12 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--scale must be over 0 and at most 1, it is {options.scale}")
     if options.ml_1m and not options.ml_1m.exists():
         parser.error(f"--ml-1m: {options.ml_1m} does not exist")
+    for name in options.rows:
+        size = size_of(name, options)
+        if size.pairs < size.items:
+            parser.error(
+                f"--all-items: {name} has {size.items} items, but {size.pairs} events at --scale={options.scale}"
+            )
     pairs = SIZES["lfm-1b"].pairs
     if options.lfm_events < pairs:
         parser.error(
@@ -124,7 +131,8 @@ def size_of(name: str, options: argparse.Namespace) -> Size:
     size = SIZES[name]
     if name == "lfm-1b":
         size = replace(size, events=options.lfm_events)
-    return size.scaled(options.scale) if options.scale < 1 else size
+    scaled = size.scaled(options.scale)
+    return replace(scaled, items=size.items) if options.all_items else scaled
 
 
 def write_raw_files(job: Job, size: Size) -> None:
