@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from benchmarks import race_report
+from benchmarks.fresh_process import call_in_fresh_process
 from benchmarks.learning_curve import LearningCurve
-from benchmarks.scale import call_in_fresh_process
 from recbole_echomamba.system.hardware import list_versions, read_processor_name
 
 ALL_POSITIONS = {

@@ -44,14 +44,75 @@ def test_scaling_is_plotted(tmp_path):
     assert "<svg" in (tmp_path / "plot.svg").read_text()
 
 
-def test_preparation_benchmark_writes_the_layouts_that_dataset_prep_reads(tmp_path):
-    from benchmarks.preparation import WRITERS
+@pytest.fixture
+def sizes_command(tmp_path, monkeypatch):
+    """A function that runs ``benchmarks.sizes`` at a small scale, and the stages that it has measured."""
+    from benchmarks.sizes import __main__ as sizes
+    from benchmarks.sizes import stages
+
+    ran = []
+
+    def measure(stage, job):
+        ran.append((job.name, stage))
+        return stages._measure_here(stage, job)
+
+    monkeypatch.setattr(sizes, "measure", measure)
+    monkeypatch.setattr(stages, "STEPS", 2)
+    monkeypatch.setitem(stages.SAMPLED, "train_negatives", 50)
+
+    def run(*flags):
+        command = ["sizes", f"--folder={tmp_path}", "--json=sizes.json", "--scale=0.0002", *flags]
+        monkeypatch.setattr("sys.argv", command)
+        sizes.main()
+
+    return run, ran
+
+
+def test_sizes_go_from_raw_files_to_metrics_and_go_on_where_they_stopped(sizes_command, capsys, tmp_path):
+    run, ran = sizes_command
+    run("--rows", "tmall")
+    stages = ["prepare", "first start", "second start", "step", "validation", "recommendation"]
+    assert ran == [("tmall", stage) for stage in stages]
+    found = {figure["stage"]: figure for figure in json.loads(Path("sizes.json").read_text())["figures"]}
+    assert found["second start"]["interactions"] == found["first start"]["interactions"] == 8906
+    assert found["validation"]["users"] > 100
+    assert 0 <= found["validation"]["ndcg@10"] < 1
+    assert found["recommendation"]["users"] > 100
+    assert not (tmp_path / "tmall").exists()
+    assert not (tmp_path / "raw" / "tmall").exists()
+    run("--rows", "tmall")
+    assert len(ran) == len(stages)
+    assert "hours an epoch" in capsys.readouterr().out
+    with pytest.raises(
+        SystemExit, match=r"sizes\.json was measured with scale=0\.0002; name another file with --json$"
+    ):
+        run("--scale=0.5")
+    Path("sizes.json").write_text("{}")
+    with pytest.raises(SystemExit, match=r"sizes\.json holds no figures of this benchmark"):
+        run()
+    for flags, message in (
+        (["--scale=2"], "--scale must be"),
+        (["--ml-1m=nowhere"], "nowhere does not exist"),
+        (["--all-items"], "--all-items: ml-1m has 3706 items, but 200 events"),
+    ):
+        with pytest.raises(SystemExit):
+            run(*flags)
+        assert message in capsys.readouterr().err
+
+
+def test_generated_logs_are_read_in_the_layout_of_each_benchmark(tmp_path, capfd):
+    from benchmarks.sizes.raw_logs import WRITERS, Size
     from dataset_prep.__main__ import main
 
     for name, write in WRITERS.items():
         (tmp_path / name).mkdir()
-        write(tmp_path / name, 100)
-        assert main([name, "--raw", str(tmp_path / name), "--out", "out"]) == 0
+        write(tmp_path / name, Size(users=30, items=40, pairs=600, events=900))
+        flags = {"tmall": ["--action=all"], "lfm-1b": ["--dedup=keep-first"]}.get(name, [])
+        assert main([name, "--raw", str(tmp_path / name), "--out", "out", *flags]) == 0
+        events = pd.read_csv(f"out/{name}/{name}.inter", sep="\t")
+        assert events["user_id:token"].nunique() == 30
+        assert events["item_id:token"].nunique() == 40
+        assert 500 < len(events) <= 600
 
 
 def test_learning_curve_counts_the_seconds_of_training_but_not_of_measuring(tmp_path, monkeypatch):

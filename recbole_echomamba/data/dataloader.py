@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader, TrainDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.evaluator.register import Register
 
+from recbole_echomamba.data.permutation import permute
+from recbole_echomamba.data.samples import MAX_LISTED
 from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.models.base import has_linear_scores
@@ -38,6 +43,10 @@ def ranks_by_blocks(model_class: type, config, n_items: int) -> bool:
     )
 
 
+READ_TOGETHER = 2**16
+"""Places of the order of samples that are looked up at once."""
+
+
 class SampleIndices(torch.utils.data.Dataset):
     """Pass sample indices ``0..n-1`` through unchanged, so that ``collate_fn`` receives a batch of them."""
 
@@ -56,6 +65,8 @@ class SampleIndices(torch.utils.data.Dataset):
 
 class SampleOrder(torch.utils.data.Sampler):
     """The order in which samples are read: that of PyTorch's random and distributed samplers.
+
+    More than :data:`.MAX_LISTED` samples are permuted by :func:`.permute`, which holds no list of them.
 
     Args:
         n: number of samples.
@@ -92,12 +103,22 @@ class SampleOrder(torch.utils.data.Sampler):
 
     def __iter__(self) -> Iterator[int]:
         generator = self.generator if self.processes == 1 else torch.Generator().manual_seed(self.epoch)
-        order = torch.randperm(self.n, generator=generator) if self.shuffle else torch.arange(self.n)
-        if self.padded and self.n:
-            order = order.repeat(math.ceil(self.processes / self.n) + 1)[: len(self) * self.processes]
-        # a list of all indices would take eight times the memory of the tensor
-        for part in order[self.rank :: self.processes].split(2**16):
-            yield from part.tolist()
+        sample_at = self._draw_order(generator)
+        end = len(self) * self.processes if self.padded else self.n
+        # a list of all indices would take eight times the memory of an array
+        step = READ_TOGETHER * self.processes
+        for start in range(self.rank, end, step):
+            places = np.arange(start, min(start + step, end), self.processes) % self.n
+            yield from sample_at(places).tolist()
+
+    def _draw_order(self, generator: torch.Generator | None) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function from places in the order to samples."""
+        if not self.shuffle:
+            return lambda places: places
+        if self.n > MAX_LISTED:
+            key = int(torch.randint(2**63 - 1, (), generator=generator))
+            return functools.partial(permute, n=self.n, key=key)
+        return torch.randperm(self.n, generator=generator).numpy().__getitem__
 
 
 class _Loader(AbstractDataLoader):
@@ -118,6 +139,13 @@ class _Loader(AbstractDataLoader):
         if is_distributed(config):
             processes = torch.distributed.get_world_size()
             self.step = max(1, self.step // processes)
+        if shuffle and self.sample_size > MAX_LISTED:
+            logging.getLogger().info(
+                "%d samples are read in an order that is computed (data/permutation.py); RecBole's, which needs a list of "
+                "them, is kept up to %d samples",
+                self.sample_size,
+                MAX_LISTED,
+            )
         padded = isinstance(self, TrainDataLoader) and processes > 1
         torch.utils.data.DataLoader.__init__(
             self,

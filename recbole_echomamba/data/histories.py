@@ -11,6 +11,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_echomamba.data.run_ids import RunIds
+from recbole_echomamba.data.samples import ListedSamples, find_run_starts
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import UserError
 
@@ -92,11 +93,14 @@ class Histories:
         self._windowed = samples if isinstance(samples, WindowedInteraction) else None
         columns = samples if self._windowed is None else self._windowed.flat
         user_of_row = columns[dataset.uid_field].numpy()
-        # The rows of a user are in the order of time, and a stable sort by user keeps that order.
-        self._order = np.argsort(user_of_row, kind="stable")
-        self.users, self._starts, self._counts = np.unique(
-            user_of_row[self._order], return_index=True, return_counts=True
-        )
+        self._order = None
+        if self._windowed is None:
+            # The rows of a user are in the order of time, and a stable sort by user keeps that order.
+            self._order = np.argsort(user_of_row, kind="stable")
+            user_of_row = user_of_row[self._order]
+        self._starts = find_run_starts(user_of_row)
+        self._counts = np.diff(np.append(self._starts, len(user_of_row)))
+        self.users = user_of_row[self._starts]
         own_ids = dataset.id2token(dataset.uid_field, self.users)
         self.internal_ids = dict(zip(own_ids, self.users, strict=True))
         self._items = columns[dataset.iid_field]
@@ -116,7 +120,9 @@ class Histories:
     def _read_batch(self, users: np.ndarray) -> HistoryBatch:
         places = np.searchsorted(self.users, users)
         starts, counts = self._starts[places], self._counts[places]
-        rows = [self._order[start : start + count] for start, count in zip(starts, counts, strict=True)]
+        rows = [np.arange(start, start + count) for start, count in zip(starts, counts, strict=True)]
+        if self._order is not None:
+            rows = [self._order[row] for row in rows]
         last_rows = self._read_rows(np.array([row[-1] for row in rows]), counts)
         seen_rows, seen_items = self._list_seen(rows)
         return HistoryBatch(
@@ -131,7 +137,7 @@ class Histories:
         if self._windowed is None:
             return self.dataset[last_rows]
         lengths = np.minimum(counts - 1, self._windowed.slots)
-        samples = self._windowed.with_samples(torch.from_numpy(last_rows), torch.from_numpy(lengths))
+        samples = self._windowed.with_samples(ListedSamples(torch.from_numpy(last_rows), torch.from_numpy(lengths)))
         return self.dataset.join(samples.cut(slice(None)))
 
     def _append_targets(self, rows: Interaction) -> Interaction:

@@ -23,7 +23,7 @@ from recbole_echomamba.data.dataset_files import (
     explain_unreadable,
     read_inter_header,
 )
-from recbole_echomamba.data.samples import measure_future
+from recbole_echomamba.data.samples import join_samples, measure_future
 from recbole_echomamba.data.sequence_loader import SequenceLoader
 from recbole_echomamba.data.split_files import SplitFilesDataset
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
@@ -192,10 +192,8 @@ def _is_unembedded_float(dataset, name: str) -> bool:
 def _join_parts(dataset, parts):
     """Return a training part with all samples, for a model that was validated before and is trained again to be deployed."""
     _require_windows(dataset, "train_on", "train")
-    samples = parts[0].inter_feat[:]
-    samples.targets = torch.cat([part.inter_feat.targets for part in parts])
-    samples.lengths = torch.cat([part.inter_feat.lengths for part in parts])
-    return dataset.copy(samples)
+    joined = join_samples([part.inter_feat.samples for part in parts])
+    return dataset.copy(parts[0].inter_feat.with_samples(joined))
 
 
 def _require_windows(dataset, setting: str, default: str) -> None:
@@ -206,13 +204,14 @@ def _require_windows(dataset, setting: str, default: str) -> None:
 
 def _log_future(config, parts) -> None:
     """Warn where the split lets a model learn from interactions that are later than the targets it is tested on."""
-    samples = [part.inter_feat for part in (parts[0], parts[2])]
-    if not isinstance(samples[0], WindowedInteraction) or not is_main_process(config):
+    train, test = parts[0].inter_feat, parts[2].inter_feat
+    if not isinstance(train, WindowedInteraction) or not is_main_process(config):
         return
-    train_times, test_times = (part.flat[config["TIME_FIELD"]][part.targets.long()].numpy() for part in samples)
     # of a large dataset every so many rows are enough for a share
-    step = max(1, len(train_times) // MAX_TIMES)
-    share = measure_future(train_times[::step], test_times)
+    step = max(1, len(train) // MAX_TIMES)
+    chosen = ((train, slice(None, None, step)), (test, slice(None)))
+    times = (part.flat[config["TIME_FIELD"]][part.samples.read(index)[0]].numpy() for part, index in chosen)
+    share = measure_future(*times)
     if share:
         logging.getLogger().warning(
             "on average %.0f%% of the training interactions are later than a test target: leave-one-out lets the model learn "

@@ -13,6 +13,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_echomamba.data.samples import SampleRuns, Samples
+
 POOL = 32
 """Batches whose chunks are sorted by length together: enough for little padding, few enough for varied batches."""
 
@@ -42,7 +44,7 @@ class SequenceLoader:
             rank, processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.step = max(samples.slots, config["train_batch_size"] // processes)
         self.generator = torch.Generator().manual_seed(config["seed"])
-        sequences = find_sequences(samples.targets.numpy(), samples.flat[dataset.uid_field].numpy())
+        sequences = find_sequences(samples.samples, samples.flat[dataset.uid_field].numpy())
         self.sampler = ChunkBatches(sequences, samples.slots, self.step, self.generator, rank, processes)
         chunks = Chunks(samples.flat, samples.lists, samples.length_field, dataset.iid_field)
         # without a batch size, what the sampler yields is one index of the dataset
@@ -132,22 +134,27 @@ class ChunkBatches(torch.utils.data.Sampler):
             yield batches[index]
 
 
-def find_sequences(targets: np.ndarray, user: np.ndarray) -> np.ndarray:
+def find_sequences(samples: Samples, user: np.ndarray) -> np.ndarray:
     """Join targets of a user that follow each other to sequences.
 
     Args:
-        targets: rows of the targets, in any order.
+        samples: in any order; none twice.
         user: ``[rows]``, equal values side by side.
 
     Returns:
         ``[n, 2]``, the row before the first target and the number of targets of each sequence.
     """
-    targets = np.sort(targets.astype(np.int64))
-    follows = (np.diff(targets) == 1) & (user[targets[1:]] == user[targets[:-1]])
-    # the first target begins a sequence too, if there is one
-    begins = np.append(True, ~follows)[: len(targets)]
-    starts = np.flatnonzero(begins)
-    return np.stack([targets[starts] - 1, np.diff(np.append(starts, len(targets)))], axis=1)
+    if isinstance(samples, SampleRuns):
+        first, counts = samples.first, samples.counts
+    else:
+        first = samples.targets.numpy().astype(np.int64)
+        counts = np.ones_like(first)
+    order = np.argsort(first)
+    first, counts = first[order], counts[order]
+    follows = (first[1:] == first[:-1] + counts[:-1]) & (user[first[1:]] == user[first[:-1]])
+    # the first run begins a sequence too, if there is one
+    starts = np.flatnonzero(np.append(True, ~follows)[: len(first)])
+    return np.stack([first[starts] - 1, np.add.reduceat(counts, starts) if len(starts) else starts], axis=1)
 
 
 def cut_into_chunks(sequences: np.ndarray, slots: int, generator) -> np.ndarray:

@@ -19,7 +19,13 @@ from recbole.utils.argument_list import dataset_arguments
 from recbole_echomamba.data import cache
 from recbole_echomamba.data.atomic_file import LazyTokenIds, keep_by_count, read_atomic_file
 from recbole_echomamba.data.compatible_dataset import CompatibleDataset
-from recbole_echomamba.data.samples import count_reordered_users, find_samples, split_leave_one_out
+from recbole_echomamba.data.samples import (
+    MAX_LISTED,
+    count_reordered_users,
+    find_samples,
+    iterate_blocks,
+    split_leave_one_out,
+)
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import sha256
@@ -240,30 +246,29 @@ class WindowedDataset(CompatibleDataset):
             # columns from the cache are memory maps, which are only read
             warnings.filterwarnings("ignore", message=".*not writable.*")
             flat = {name: torch.from_numpy(self.inter_feat[name].to_numpy()) for name in self.inter_feat}
-        targets, lengths = find_samples(flat[self.uid_field].numpy(), self.max_item_list_len)
+        samples = find_samples(flat[self.uid_field].numpy(), self.max_item_list_len)
         lists = {name: getattr(self, f"{name}_list_field") for name in flat if name != self.uid_field}
-        self.inter_feat = WindowedInteraction(
-            flat, targets, lengths, lists, self.item_list_length_field, self.max_item_list_len
-        )
+        self.inter_feat = WindowedInteraction(flat, samples, lists, self.item_list_length_field, self.max_item_list_len)
 
     def build(self):
-        """Split into RecBole's ``train, valid, test`` parts; leave-one-out needs no list of row numbers per user."""
+        """Split into RecBole's ``train, valid, test`` parts; leave-one-out lists no samples."""
         evaluation = self.config["eval_args"]
         mode = evaluation["split"].get("LS")
         if mode not in HELD_OUT_PER_USER or evaluation["order"] != "TO":
             return super().build()
         self._change_feat_format()
         self._drop_unused_col()
-        samples = self.inter_feat
-        parts = split_leave_one_out(samples[self.uid_field], samples[self.time_field], HELD_OUT_PER_USER[mode])
-        empty = np.zeros(0, np.int64)
+        whole = self.inter_feat
+        time = whole.flat[self.time_field].numpy()
+        parts = [whole.with_samples(part) for part in split_leave_one_out(whole.samples, time, HELD_OUT_PER_USER[mode])]
         if mode == "valid_only":
-            parts.append(empty)
+            parts.append(whole[:0])
         elif mode == "test_only":
-            parts.insert(1, empty)
-        built = [self.copy(samples[part]) for part in parts]
-        # RecBole leaves the whole dataset in the order of time
-        self.sort(by=self.time_field)
+            parts.insert(1, whole[:0])
+        built = [self.copy(part) for part in parts]
+        if len(whole) <= MAX_LISTED:
+            # RecBole leaves the whole dataset in the order of time
+            self.sort(by=self.time_field)
         return built
 
     def _grouped_index(self, group_by_list):
@@ -280,23 +285,31 @@ class WindowedDataset(CompatibleDataset):
         """Count how often each id occurs; after :meth:`build`, how often it is the target of a sample."""
         if self.field2type.get(field) != FeatureType.TOKEN:
             raise UserError(f"{field} is not a token field of the interactions")
-        ids, counts = np.unique(np.asarray(self.inter_feat[field]), return_counts=True)
-        return Counter(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+        counts = self._count_ids(field)
+        ids = np.flatnonzero(counts)
+        return Counter(dict(zip(ids.tolist(), counts[ids].tolist(), strict=True)))
+
+    def _count_ids(self, field: str) -> np.ndarray:
+        counts = np.zeros(self.num(field), np.int64)
+        for block in iterate_blocks(len(self.inter_feat)):
+            counts += np.bincount(np.asarray(self.inter_feat[block][field]), minlength=len(counts))
+        return counts
 
     @property
     def avg_actions_of_users(self) -> float:
         """The mean number of interactions of a user."""
-        return self.inter_num / len(np.unique(np.asarray(self.inter_feat[self.uid_field])))
+        return self.inter_num / np.count_nonzero(self._count_ids(self.uid_field))
 
     @property
     def avg_actions_of_items(self) -> float:
         """The mean number of interactions of an item."""
-        return self.inter_num / len(np.unique(np.asarray(self.inter_feat[self.iid_field])))
+        return self.inter_num / np.count_nonzero(self._count_ids(self.iid_field))
 
     def inter_matrix(self, form="coo", value_field=None):
         """Return a sparse matrix, users by items, of all targets and of each user's first item, which is no target."""
         samples = self.inter_feat
-        firsts = (samples.targets - samples.lengths).long()[samples.lengths == 1]
+        targets, lengths = samples.samples.read(slice(None))
+        firsts = targets[lengths == 1] - 1
         columns = {
             name: torch.cat([samples[name], values[firsts].to(samples[name].dtype)])
             for name, values in samples.flat.items()

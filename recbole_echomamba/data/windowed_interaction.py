@@ -1,7 +1,8 @@
 """Store histories as windows into flat columns instead of a padded copy of every prefix.
 
 RecBole turns ``<i1, i2, i3>`` into the samples ``<i1> | i2`` and ``<i1, i2> | i3`` and stores each padded to ``L`` slots, for
-every column. Here a sample is the row of its target and the length of its history; windows are cut when a batch is read.
+every column. Here a sample is the row of its target and the length of its history, see :mod:`.samples`; windows are cut when a
+batch is read.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_echomamba.data.samples import Samples
+
 
 class WindowedInteraction(Interaction):
     """Samples of a sequential dataset with RecBole's fields, whose windows are cut when they are read.
 
     Args:
         flat: field to its column of all interactions ``[rows]``, ordered by user and time: int32 ids, float32 values.
-        targets: ``[n]``, the row of each sample's target.
-        lengths: ``[n]``, how many rows before the target are the history, at most ``slots``.
+        samples: ``n`` samples with histories of at most ``slots``.
         lists: field to the name of the field that holds its histories.
         length_field: the name of the field that holds the lengths.
         slots: ``L``, the width of a window.
@@ -28,16 +30,14 @@ class WindowedInteraction(Interaction):
     def __init__(
         self,
         flat: dict[str, Tensor],
-        targets: Tensor,
-        lengths: Tensor,
+        samples: Samples,
         lists: dict[str, str],
         length_field: str,
         slots: int,
         fields: list[str] | None = None,
     ):
         self.flat = flat
-        self.targets = targets
-        self.lengths = lengths
+        self.samples = samples
         self.lists = lists
         self.length_field = length_field
         self.slots = slots
@@ -46,7 +46,12 @@ class WindowedInteraction(Interaction):
     @property
     def length(self) -> int:
         """The number of samples."""
-        return len(self.targets)
+        return len(self.samples)
+
+    @property
+    def targets(self) -> Tensor:
+        """The row of each sample's target, ``[n]``."""
+        return self.samples.read(slice(None))[0]
 
     @property
     def interaction(self) -> dict[str, Tensor]:
@@ -77,19 +82,13 @@ class WindowedInteraction(Interaction):
     def __getitem__(self, index):
         """Return a field of all samples if ``index`` is a name, or a part of the samples."""
         if isinstance(index, str):
-            return self._read_field(index, slice(None))
-        part = _as_torch_index(index)
-        return self.with_samples(self.targets[part], self.lengths[part])
+            return self._read_field(index, *self.samples.read(slice(None)))
+        return self.with_samples(self.samples.select(_as_torch_index(index)))
 
-    def with_samples(self, targets: Tensor, lengths: Tensor) -> WindowedInteraction:
-        """Return other samples over the same interactions.
-
-        Args:
-            targets: ``[n]``, the row of each sample's target.
-            lengths: ``[n]``, how many rows before the target are the history; zero for a user's first interaction.
-        """
+    def with_samples(self, samples: Samples) -> WindowedInteraction:
+        """Return other samples over the same interactions; a user's first interaction has a history of length zero."""
         fields = list(self.fields)
-        return WindowedInteraction(self.flat, targets, lengths, self.lists, self.length_field, self.slots, fields)
+        return WindowedInteraction(self.flat, samples, self.lists, self.length_field, self.slots, fields)
 
     def cut(self, index) -> Interaction:
         """Return samples with their windows, right-padded with 0.
@@ -97,11 +96,10 @@ class WindowedInteraction(Interaction):
         Args:
             index: an integer, several of them, a slice, or a boolean tensor or array.
         """
-        part = _as_torch_index(index)
-        return Interaction({field: self._read_field(field, part) for field in self.fields})
+        targets, lengths = self.samples.read(_as_torch_index(index))
+        return Interaction({field: self._read_field(field, targets, lengths) for field in self.fields})
 
-    def _read_field(self, field: str, part: slice | Tensor) -> Tensor:
-        targets, lengths = self.targets[part].long(), self.lengths[part].long()
+    def _read_field(self, field: str, targets: Tensor, lengths: Tensor) -> Tensor:
         if field == self.length_field:
             return lengths
         if field in self.flat:
@@ -124,7 +122,7 @@ class WindowedInteraction(Interaction):
         Returns:
             Rows in ``0..B-1``, ascending, and item ids, both ``[pairs]``.
         """
-        targets = self.targets[_as_torch_index(index)].long().numpy()
+        targets = self.samples.read(_as_torch_index(index))[0].numpy()
         user = self.flat[user_field].numpy()
         # the columns are ordered by user
         first = np.searchsorted(user, user[targets])
@@ -150,8 +148,7 @@ class WindowedInteraction(Interaction):
             self._reindex(order if upward else order[::-1].copy())
 
     def _reindex(self, index):
-        part = _as_torch_index(index)
-        self.targets, self.lengths = self.targets[part], self.lengths[part]
+        self.samples = self.samples.select(_as_torch_index(index))
 
 
 def _as_torch_index(index) -> slice | Tensor:

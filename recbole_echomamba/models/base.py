@@ -23,6 +23,9 @@ INITIALIZER_RANGE = 0.02
 ROWS_OF_SIMILAR_LENGTH = 64
 """Histories that are encoded together when padding is left out: few enough to be alike, many enough for matrix products."""
 
+COUNTED_TOGETHER = 2**22
+"""Training targets that are read at once to count them."""
+
 GAP_BUCKETS = 26
 """Rows of the embedding of time gaps: unknown, then ``floor(log2(1 + seconds))`` from 0 to 24 (half a year)."""
 
@@ -178,9 +181,11 @@ class StateSpaceRecommender(SequentialRecommender):
         if distribution == "uniform" or samples is None:
             # without samples the model is not to be trained
             return
-        targets = torch.as_tensor(samples[self.ITEM_ID]).long()
         # one more than the training targets: an item that is the target of none is drawn too
-        counts = torch.bincount(targets, minlength=self.n_items).double() + 1
+        counts = torch.ones(self.n_items, dtype=torch.float64)
+        for start in range(0, len(samples), COUNTED_TOGETHER):
+            targets = torch.as_tensor(samples[start : start + COUNTED_TOGETHER][self.ITEM_ID])
+            counts += torch.bincount(targets, minlength=self.n_items)
         counts[0] = 0
         self._item_odds = counts / counts.sum()
         self._item_bounds = self._item_odds.cumsum(0)

@@ -1,9 +1,16 @@
 """Prepared columns cached beside the data: the same data, never stale, never trusted when damaged."""
 
-import pytest
+import tracemalloc
 
-from recbole_echomamba import Config, create_dataset, data_preparation
-from recbole_echomamba.data import cache, windowed_dataset
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from recbole_echomamba import Config, create_dataset, data_preparation, get_model
+from recbole_echomamba.data import cache, dataloader, preparation, samples, windowed_dataset
+from recbole_echomamba.data.histories import Histories
+from recbole_echomamba.models import base
 from tests.data.test_windowed_dataset import SMALL, assert_same_samples, awkward
 
 
@@ -114,3 +121,62 @@ def test_another_encoding_is_not_served_from_the_cache(cached):
     read, _ = cached
     assert "é" in read().field2id_token["item_id"]
     assert "Ã©" in read(encoding="latin-1").field2id_token["item_id"]
+
+
+class LargestTensor(TorchFunctionMode):
+    """Record the largest size in bytes of a tensor that an operation makes; views are not counted."""
+
+    bytes = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        given, made = (
+            {
+                each.untyped_storage().data_ptr(): each.nbytes
+                for each in tree_leaves(tree)
+                if isinstance(each, torch.Tensor)
+            }
+            for tree in (args, result)
+        )
+        self.bytes = max([self.bytes, *(made[pointer] for pointer in made.keys() - given.keys())])
+        return result
+
+
+def test_from_the_cache_nothing_is_held_for_each_sample(tmp_path, settings, monkeypatch):
+    users, rows = 4, 100_000
+    (tmp_path / "long").mkdir()
+    lines = [f"u{place % users}\ti{place * 7 % 50}\t{place}" for place in range(rows)]
+    text = "\n".join(["user_id:token\titem_id:token\ttimestamp:float", *lines])
+    (tmp_path / "long" / "long.inter").write_text(text + "\n")
+    monkeypatch.setattr(windowed_dataset, "MIN_CACHED_BYTES", 0)
+    monkeypatch.setattr(samples, "BLOCK", 4000)
+    monkeypatch.setattr(preparation, "MAX_TIMES", 1000)
+    for module in (windowed_dataset, dataloader):
+        monkeypatch.setattr(module, "MAX_LISTED", 1000)
+    changed = {"loss_type": "SampledCE", "train_negatives": 8, "negative_distribution": "popularity"}
+    config = Config("Mamba4Rec", "long", config_dict={**settings, "data_path": str(tmp_path), "topk": [10], **changed})
+    monkeypatch.setattr(dataloader, "READ_TOGETHER", 1000)
+    monkeypatch.setattr(base, "COUNTED_TOGETHER", 4000)
+
+    def start(dataset):
+        loaders = data_preparation(config, dataset)
+        get_model("Mamba4Rec")(config, loaders[0].dataset)
+        next(iter(loaders[0]))
+        return loaders, Histories(dataset)
+
+    # the first start writes the cache and imports modules
+    start(create_dataset(config))
+    dataset = create_dataset(config)
+    tracemalloc.start()
+    with LargestTensor() as largest:
+        loaders, histories = start(dataset)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(histories.users) == users
+    assert len(loaders[0].dataset) == rows - 3 * users
+    parts = [loader.dataset.inter_feat.samples for loader in loaders]
+    arrays = [value for part in parts for value in vars(part).values() if hasattr(value, "nbytes")]
+    assert sum(array.nbytes for array in arrays) == 3 * 32 * users
+    # 32 bits for each row would be 400,000
+    assert largest.bytes < 2 * rows
+    assert peak < 2 * rows

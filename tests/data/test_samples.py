@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
+import torch
 
 from recbole_echomamba import Config, create_dataset, data_preparation
-from recbole_echomamba.data.samples import measure_future
+from recbole_echomamba.data.samples import (
+    find_run_starts,
+    find_samples,
+    join_samples,
+    measure_future,
+    split_leave_one_out,
+)
 
 GLOBAL_SPLIT = {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "none", "order": "TO", "mode": "full"}
 
@@ -32,3 +39,65 @@ def test_a_global_split_trains_on_nothing_later_than_its_test_targets(tmp_path, 
     times = [part.flat["timestamp"][part.targets.long()] for part in (train, valid, test)]
     assert times[0].max() <= times[1].min()
     assert times[1].max() <= times[2].min()
+
+
+USER = np.repeat([1, 2, 3, 4], [5, 1, 4, 2])
+TIME = np.concatenate([np.arange(5), [0], np.arange(4) - 9.0, [7, 8]])
+
+
+def pairs(samples):
+    return list(zip(*(column.tolist() for column in samples.read(slice(None))), strict=True))
+
+
+def test_samples_follow_from_the_rows_of_each_user():
+    samples = find_samples(USER, 3)
+    assert pairs(samples) == [(1, 1), (2, 2), (3, 3), (4, 3), (7, 1), (8, 2), (9, 3), (11, 1)]
+    train, valid, test = split_leave_one_out(samples, TIME, 2)
+    # users are in the order of their first target's time; the last has one sample, which is trained on
+    assert [pairs(part) for part in (train, valid, test)] == [
+        [(7, 1), (1, 1), (2, 2), (11, 1)],
+        [(8, 2), (3, 3)],
+        [(9, 3), (4, 3)],
+    ]
+    assert pairs(join_samples([train, valid])) == pairs(train) + pairs(valid)
+    assert pairs(join_samples([train.select(slice(None)), valid])) == pairs(train) + pairs(valid)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        slice(None),
+        slice(1, 6, 2),
+        slice(-3, None),
+        slice(5, 2),
+        torch.tensor([3, 0, -1, 3]),
+        torch.zeros(0, dtype=torch.long),
+        torch.arange(8) % 3 == 0,
+    ],
+    ids=str,
+)
+def test_implied_samples_are_indexed_like_listed_ones(index):
+    implied = find_samples(USER, 3)
+    listed = implied.select(slice(None))
+    assert len(implied) == len(listed)
+    for theirs, ours, selected in zip(
+        listed.read(index), implied.read(index), implied.select(index).read(slice(None)), strict=True
+    ):
+        assert theirs.dtype == ours.dtype
+        assert torch.equal(theirs, ours)
+        assert torch.equal(theirs, selected)
+
+
+def test_an_index_outside_the_samples_is_refused():
+    samples = find_samples(USER, 3)
+    for index in (torch.tensor([8]), torch.tensor([-9]), torch.ones(7, dtype=torch.bool)):
+        with pytest.raises(IndexError):
+            samples.read(index)
+    assert len(find_samples(USER[:0], 3)) == len(find_samples(USER[5:6], 3)) == 0
+
+
+def test_runs_are_found_across_blocks(monkeypatch):
+    whole = find_run_starts(USER)
+    for block in (1, 2, 5):
+        monkeypatch.setattr("recbole_echomamba.data.samples.BLOCK", block)
+        assert find_run_starts(USER).tolist() == whole.tolist() == [0, 5, 6, 10]

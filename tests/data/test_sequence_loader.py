@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from recbole_echomamba import Config, create_dataset, data_preparation
+from recbole_echomamba.data.samples import ListedSamples, SampleRuns
 from recbole_echomamba.data.sequence_loader import ChunkBatches, cut_into_chunks, find_sequences
 from tests.conftest import HISTORY, USERS
 
@@ -47,7 +48,11 @@ def test_batches_hold_every_target_and_are_as_many_as_the_length_says(processes)
 
 def test_targets_that_follow_each_other_within_a_user_are_one_sequence():
     user = np.repeat([1, 2, 3], [5, 1, 4])
-    assert find_sequences(np.array([9, 8, 1, 2, 7]), user).tolist() == [[0, 2], [6, 3]]
+    listed = ListedSamples(torch.tensor([9, 8, 1, 2, 7]), torch.tensor([3, 2, 1, 2, 1]))
+    runs = SampleRuns(np.array([9, 1, 7]), np.array([1, 2, 2]), np.array([6, 0, 6]), 3)
+    for samples in (listed, runs):
+        assert find_sequences(samples, user).tolist() == [[0, 2], [6, 3]]
+    assert find_sequences(listed.select(slice(0)), user).tolist() == []
 
 
 @pytest.fixture

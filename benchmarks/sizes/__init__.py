@@ -1,0 +1,1 @@
+"""Run the five benchmarks at their true size: ``python -m benchmarks.sizes``."""
