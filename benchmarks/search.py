@@ -1,6 +1,6 @@
 """Compare Optuna and Hyperopt on one search: the same model, space and number of trained epochs: ``python -m benchmarks.search``.
 
-Both propose by trees of Parzen estimators. Optuna also ends weak trials early, so that it makes more of them with the same epochs.
+Both propose by trees of Parzen estimators. Optuna also ends weak trials early, and makes more of them with the same epochs.
 A part of ml-100k is searched, the users with 20 to 60 interactions, and only validated.
 """
 
@@ -53,6 +53,7 @@ class LimitedObjective:
         self.best: list[float] = []
 
     def __call__(self, params: dict, report=None) -> dict:
+        """Train a trial, see :class:`.Objective`."""
         self.trials += 1
 
         def after_epoch(result: dict) -> None:
