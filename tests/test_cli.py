@@ -327,7 +327,7 @@ DEFAULTS = {
         "output_file": None,
         "display_file": None,
         "tool": "Hyperopt",
-        "algo": "exhaustive",
+        "algo": None,
         "max_evals": 10,
         "early_stop": 10,
         "out": None,

@@ -165,9 +165,8 @@ def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--algo",
-        default="exhaustive",
         choices=["exhaustive", "random", "bayes"],
-        help="how Hyperopt and Optuna search (default: %(default)s)",
+        help="how Hyperopt and Optuna search (default: exhaustive, or bayes where the search space has a range)",
     )
     group.add_argument(
         "--max_evals",

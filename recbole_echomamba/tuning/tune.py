@@ -55,7 +55,7 @@ def tune(
     params_file: Path | str | None = None,
     out: Path | str | None = None,
     tool: str = "Hyperopt",
-    algo: str = "exhaustive",
+    algo: str | None = None,
     max_evals: int = 10,
     early_stop: int = 10,
     resume: bool = False,
@@ -78,7 +78,8 @@ def tune(
         params_file: the ``.hyper`` file with the search space; by default that of the model in ``properties/hyper``.
         out: the folder of the search, by default ``tuning/MODEL-DATASET``.
         tool: ``Hyperopt``, ``Optuna`` or ``Ray``.
-        algo: how Hyperopt and Optuna search: ``exhaustive``, ``random`` or ``bayes``.
+        algo: how Hyperopt and Optuna search: ``exhaustive``, ``random`` or ``bayes``; by default ``exhaustive``, or ``bayes``
+            where the space has a range, of which there is no last value.
         max_evals: the number of trials; an exhaustive search makes all.
         early_stop: Hyperopt and Optuna stop after this many trials without a better one.
         resume: whether to resume the search in ``out``.
@@ -96,10 +97,11 @@ def tune(
         UserError: a setting or option cannot be used, ``out`` holds another search, or every trial failed.
         KeyboardInterrupt: the search was interrupted; the finished trials are kept.
     """
-    options = SearchOptions(tool, algo, max_evals, early_stop, resume, ray_address, cpus_per_trial, gpus_per_trial)
     named = Config(model, dataset, config_file_list, config_dict)
     model, dataset = named.model_reference or named.model_class, named.dataset
     space = read_space(params_file or properties_directory() / "hyper" / f"{named.model}.hyper")
+    algo = algo or ("bayes" if list_continuous(space) else "exhaustive")
+    options = SearchOptions(tool, algo, max_evals, early_stop, resume, ray_address, cpus_per_trial, gpus_per_trial)
     out = Path(out or f"tuning/{named.model}-{dataset}").resolve()
     table_file = Path(output_file or out / "trials.md")
     plot_file = Path(display_file or out / "trials.png")
@@ -155,7 +157,7 @@ def check_options(options: SearchOptions, config: Config, space: dict[str, Range
         raise UserError(
             f"{options.tool} is not installed; install it with pip install -c constraints.txt '.[tune]' in the checkout"
         )
-    continuous = [name for name, each in space.items() if each.kind != "choice"]
+    continuous = list_continuous(space)
     if options.tool != "Ray" and options.algo == "exhaustive" and continuous:
         raise UserError(
             f"an exhaustive search needs choices, but {', '.join(continuous)} has a range; use --algo=bayes"
@@ -164,6 +166,11 @@ def check_options(options: SearchOptions, config: Config, space: dict[str, Range
         raise UserError(f"max_evals must be at least 1, it is {options.max_evals}")
     if config["train_on"] == "all":
         raise UserError("with train_on=all nothing is held out to choose settings by; search with train_on=train")
+
+
+def list_continuous(space: dict[str, Range]) -> list[str]:
+    """Return the names of the settings that are drawn from a range, not from a list of choices."""
+    return [name for name, each in space.items() if each.kind != "choice"]
 
 
 def describe_search(config: Config, space: dict[str, Range], options: SearchOptions, data_hash: str) -> dict:

@@ -69,16 +69,57 @@ def test_two_processes_have_the_metrics_of_one(settings, how, changed):
 
 
 @pytest.fixture(scope="module")
-def one_and_two(data_path, tmp_path_factory):
+def comparable(data_path):
+    """Settings with which several processes train as one: 384 samples in batches of 48, in the same order."""
+    given = {"dropout_prob": 0.0, "shuffle": False, "train_batch_size": 48}
+    return {**SMALL, "data_path": str(data_path), **given}
+
+
+@pytest.fixture(scope="module")
+def one_and_two(comparable, tmp_path_factory):
     """The results of one process and of two with the same settings; tests change only copies of their directories."""
     folder = tmp_path_factory.mktemp("processes")
-    settings = {**SMALL, "data_path": str(data_path), "checkpoint_dir": str(folder / "saved")}
-    # 384 samples in batches of 48: each step sees the same samples, half of them in each process, in another order
-    settings |= {"dropout_prob": 0.0, "shuffle": False, "train_batch_size": 48}
+    settings = {**comparable, "checkpoint_dir": str(folder / "saved")}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         two, _ = launch("nproc", settings)
         return run("EchoMamba4Rec", "cycle", config_dict=settings), two
+
+
+def test_two_nodes_of_torchrun_have_the_result_of_two_processes_and_the_first_alone_shows_it(
+    comparable, one_and_two, tmp_path
+):
+    _, two = one_and_two
+    start = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    start += ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+    run_it = [str(ROOT / "run_recbole.py"), "--model=EchoMamba4Rec", "--dataset=cycle", "--result_file=r.json"]
+    run_it += flags({**comparable, "checkpoint_dir": "saved"})
+    nodes = []
+    for rank in (0, 1):
+        # machines share no folder but that of the data
+        (tmp_path / str(rank)).mkdir()
+        own = ["--node-rank", str(rank), "--local-addr", f"127.0.0.{rank + 1}"]
+        nodes.append(
+            subprocess.Popen(
+                [*start, *own, *run_it],
+                cwd=tmp_path / str(rank),
+                env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    (shown, log), (shown_by_second, log_of_second) = (node.communicate() for node in nodes)
+    assert [node.returncode for node in nodes] == [0, 0], log + log_of_second
+    result = json.loads((tmp_path / "0" / "r.json").read_text())
+    for key in ("config_hash", "processes", "best_valid_result", "test_result"):
+        assert result[key] == two[key]
+    assert [entry["train_loss"] for entry in result["history"]] == [entry["train_loss"] for entry in two["history"]]
+    assert "test" in shown
+    assert shown_by_second == ""
+    assert "loss" in log
+    assert "loss" not in log_of_second
+    assert not list((tmp_path / "1").glob("saved/*"))
 
 
 def test_two_processes_with_dropout_off_train_as_one(one_and_two):

@@ -362,3 +362,24 @@ def test_ray_searches_and_resumes_from_its_folder(data_path, tmp_path):
     assert (out / "trials.csv").read_text() == table
     assert sorted((out / "ray").glob("trial_*")) == trials
     assert isinstance(yaml.safe_load((out / "best.yaml").read_text())["hidden_size"], int)
+
+
+@pytest.fixture
+def two_nodes():
+    """Return a Ray cluster of two nodes with one core each: this machine's own address and another one of its loopback."""
+    ray = pytest.importorskip("ray")
+    cluster = pytest.importorskip("ray.cluster_utils").Cluster()
+    cluster.add_node(num_cpus=1, include_dashboard=False)
+    cluster.add_node(num_cpus=1, node_ip_address="127.0.0.2")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_both_nodes_of_a_ray_cluster_train_trials_of_a_search(two_nodes, data_path, tmp_path):
+    space = write(tmp_path, "learning_rate loguniform -5,-4\n")
+    command = make_command(data_path, tmp_path / "out", space)
+    assert main([*command, "--tool=Ray", "--max_evals=2", f"--ray-address={two_nodes.address}"]) == 0
+    reports = [json.loads(file.read_text()) for file in (tmp_path / "out" / "ray").glob("trial_*/result.json")]
+    assert {report["node_ip"] for report in reports} == {two_nodes.head_node.node_ip_address, "127.0.0.2"}
+    assert len((tmp_path / "out" / "trials.csv").read_text().splitlines()) == 3
