@@ -33,6 +33,11 @@ def in_ranges(kernel, rows: int, *arguments, partial_sums=(), work: np.ndarray |
         partial_sums: arrays made by :func:`partial_sums_like`; each call gets the slice of its range.
         work: ``[rows]``, the cost of each row. The costliest ranges start first.
     """
+    largest = max(argument.size for argument in arguments if isinstance(argument, np.ndarray))
+    threads = torch.get_num_threads() if largest >= MIN_ENTRIES_PER_THREAD else 1
+    if threads == 1 and not partial_sums:
+        kernel(0, rows, *arguments)
+        return
     bounds = _range_bounds(rows)
     order = range(len(bounds) - 1)
     if work is not None and rows:
@@ -44,10 +49,7 @@ def in_ranges(kernel, rows: int, *arguments, partial_sums=(), work: np.ndarray |
         for index in remaining:
             kernel(bounds[index], bounds[index + 1], *arguments, *(array[index] for array in partial_sums))
 
-    largest = max(argument.size for argument in arguments if isinstance(argument, np.ndarray))
-    helpers = 0
-    if largest >= MIN_ENTRIES_PER_THREAD:
-        helpers = min(torch.get_num_threads(), len(bounds) - 1) - 1
+    helpers = min(threads, len(bounds) - 1) - 1
     running = [_thread_pool(helpers).submit(run) for _ in range(helpers)]
     run()
     for future in running:
