@@ -67,7 +67,11 @@ def linear_top_k(
                 scores.masked_fill_(~own, -torch.inf)
             if cells := hidden.in_block(block):
                 scores[cells] = -torch.inf
-            _keep_best(best[rows], items[rows], scores, bounds[block])
+            if len(bounds) == 2:
+                # a single block
+                best[rows], items[rows] = top_k(scores, k)
+            else:
+                _keep_best(best[rows], items[rows], scores, bounds[block])
     return best, items
 
 

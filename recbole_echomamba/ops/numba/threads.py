@@ -83,10 +83,14 @@ def apply_in_float(function, dtype: torch.dtype, *arguments) -> Any:
     The kernels have no half precision, which autocast hands over.
     """
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    out = function.apply(*(a.to(wide) if isinstance(a, Tensor) else a for a in arguments))
-    if isinstance(out, Tensor):
-        return out.to(dtype)
-    return tuple(tensor.to(dtype) for tensor in out)
+    out = function.apply(*(_cast(argument, wide) for argument in arguments))
+    return tuple(_cast(tensor, dtype) for tensor in out) if isinstance(out, tuple) else _cast(out, dtype)
+
+
+def _cast(argument, dtype: torch.dtype):
+    """Return a tensor in a dtype, and anything else as it is."""
+    # for few tokens, calls that do nothing take as long as the kernels
+    return argument.to(dtype) if isinstance(argument, Tensor) and argument.dtype != dtype else argument
 
 
 def _range_bounds(rows: int) -> np.ndarray:
