@@ -13,6 +13,9 @@ from torch import Tensor
 BLOCK = {"cpu": (1024, 1024), "cuda": (1024, 2**16)}
 """Rows and items of a block of scores: 4 MiB on a CPU; on a GPU, enough to keep it busy."""
 
+MAX_WIDENING = 16
+"""How many times as many items a block holds where there are fewer rows, so that few rows do not pay for many blocks."""
+
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the highest scores of each row, and where they are; of equal scores the first.
@@ -64,7 +67,11 @@ def linear_top_k(
                 scores.masked_fill_(~own, -torch.inf)
             if cells := hidden.in_block(block):
                 scores[cells] = -torch.inf
-            _keep_best(best[rows], items[rows], scores, bounds[block])
+            if len(bounds) == 2:
+                # a single block
+                best[rows], items[rows] = top_k(scores, k)
+            else:
+                _keep_best(best[rows], items[rows], scores, bounds[block])
     return best, items
 
 
@@ -130,10 +137,10 @@ class _Cells:
 def _split(encoded: Tensor, weight: Tensor) -> Iterator[tuple[slice, list[int]]]:
     """Yield blocks of rows, each with the bounds of the blocks of items; these are of nearly equal size."""
     rows, width = BLOCK.get(encoded.device.type, BLOCK["cuda"])
-    blocks = -(-len(weight) // width)
-    bounds = [len(weight) * block // blocks for block in range(blocks + 1)]
     for start in range(0, len(encoded), rows):
-        yield slice(start, min(start + rows, len(encoded))), bounds
+        stop = min(start + rows, len(encoded))
+        blocks = -(-len(weight) // (width * min(rows // (stop - start), MAX_WIDENING)))
+        yield slice(start, stop), [len(weight) * block // blocks for block in range(blocks + 1)]
 
 
 def _score_blocks(encoded: Tensor, weight: Tensor, bounds: list[int]) -> Iterator[tuple[int, Tensor]]:

@@ -115,24 +115,21 @@ class Recommender:
             allowed = self._find_allowed_per_row(items, n_rows, skip_unknown)
         else:
             allowed = mark_allowed_items(self.dataset, items, skip_unknown)
-        tables = []
-        n_without, first = 0, 0
+        user_ids, best = [], []
         with progress_bar(n_rows, "recommend", self.config["show_progress"]) as bar:
             for batch in batches:
-                rows = slice(first, first + len(batch.user_ids))
-                own = allowed[rows] if per_row else allowed
-                scores, numbers = self._find_best(batch, topk, own, exclude_seen)
-                n_without += int((scores[:, 0] == -torch.inf).sum())
-                tables.append(_make_table(batch.user_ids, scores, numbers))
-                first = rows.stop
+                first = len(user_ids)
+                user_ids += batch.user_ids
+                own = allowed[first : len(user_ids)] if per_row else allowed
+                best.append(self._find_best(batch, topk, own, exclude_seen))
                 bar.update(len(batch.user_ids))
-        table = pd.concat(tables, ignore_index=True)
-        if table.empty:
+        scores, numbers = map(torch.cat, zip(*best, strict=True))
+        n_without = int((scores[:, 0] == -torch.inf).sum())
+        if n_without == len(scores):
             raise UserError("no item is left to recommend: with exclude_seen the users have seen all allowed items")
         if n_without:
             logging.getLogger().warning("%d users get no recommendations: they have seen all allowed items", n_without)
-        item_ids = self.dataset.id2token(self.dataset.iid_field, table.pop("item").to_numpy())
-        table.insert(1, "item_id", item_ids.astype(str))
+        table = self._make_table("user_id", user_ids, "item_id", numbers, scores)
         if title_of is not None:
             table["title"] = table["item_id"].map(title_of)
         return table
@@ -162,10 +159,8 @@ class Recommender:
         # the padding item and the item itself
         scores[:, 0] = -torch.inf
         scores[torch.arange(len(numbers)), numbers] = -torch.inf
-        table = _make_table(asked, *ops.top_k(scores, min(topk, scores.shape[1])))
-        similar_ids = self.dataset.id2token(self.dataset.iid_field, table.pop("item").to_numpy())
-        table.insert(1, "similar_id", similar_ids.astype(str))
-        return table.rename(columns={"user_id": "item_id"})
+        scores, similar = ops.top_k(scores, min(topk, scores.shape[1]))
+        return self._make_table("item_id", asked, "similar_id", similar, scores)
 
     def _make_batches(
         self, users, histories, skip_unknown: bool, by_blocks: bool
@@ -221,6 +216,30 @@ class Recommender:
     def _read(self, batch: HistoryBatch):
         """Return what the model reads of a batch, on its device."""
         return self._transform(self.dataset, batch.window).to(self.config["device"])
+
+    def _make_table(self, row_name: str, rows: list[str], item_name: str, items: Tensor, scores: Tensor) -> pd.DataFrame:
+        """Return the best items of each row, without those that score ``-inf``.
+
+        Args:
+            row_name: the name of the first column.
+            rows: what it holds, B ids.
+            item_name: the name of the second column.
+            items: internal item ids, ``[B, k]``.
+            scores: ``[B, k]``, highest first.
+
+        Returns:
+            A table with the columns ``row_name, item_name, rank, score``.
+        """
+        k = scores.shape[1]
+        item_ids = self.dataset.id2token(self.dataset.iid_field, items.flatten().numpy())
+        columns = {
+            row_name: np.repeat(np.array(rows, dtype=object), k),
+            item_name: item_ids.astype(str).astype(object),
+            "rank": np.tile(np.arange(1, k + 1), len(rows)),
+            "score": scores.flatten().numpy(),
+        }
+        real = np.isfinite(columns["score"])
+        return pd.DataFrame({name: column[real] for name, column in columns.items()})
 
     @property
     def _name(self) -> str:
@@ -284,23 +303,3 @@ def _check_arguments(topk: int, users, histories=None, items=None) -> None:
 def _check_ids(name: str, value) -> None:
     if isinstance(value, str):
         raise UserError(f"{name} must be a list of ids, not the text {value!r}")
-
-
-def _make_table(user_ids: list[str], scores: Tensor, items: Tensor) -> pd.DataFrame:
-    """Return ``user_id, item, rank, score`` of the best items of each user, without those that score ``-inf``.
-
-    Args:
-        user_ids: the users' own ids, B of them.
-        scores: ``[B, k]``, highest first.
-        items: ``[B, k]``.
-    """
-    k = scores.shape[1]
-    table = pd.DataFrame(
-        {
-            "user_id": np.repeat(user_ids, k),
-            "item": items.flatten().numpy(),
-            "rank": np.tile(np.arange(1, k + 1), len(user_ids)),
-            "score": scores.flatten().numpy(),
-        }
-    )
-    return table[np.isfinite(table["score"])]

@@ -238,7 +238,8 @@ def check_linear_scores(encoded: torch.Tensor, weight: torch.Tensor, name: str, 
     Raises:
         UserError: a score is NaN or infinite.
     """
-    largest = [torch.linalg.vector_norm(part, torch.inf) for part in (encoded, weight)]
+    # a norm would be 25 times slower
+    largest = [torch.stack(part.aminmax()).abs().max() for part in (encoded, weight)]
     if torch.isfinite(largest[0] * largest[1] * encoded.shape[1]):
         return
     for rows in encoded.split(limit_batch_size(len(weight), len(encoded))):

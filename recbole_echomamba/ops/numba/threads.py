@@ -33,6 +33,11 @@ def in_ranges(kernel, rows: int, *arguments, partial_sums=(), work: np.ndarray |
         partial_sums: arrays made by :func:`partial_sums_like`; each call gets the slice of its range.
         work: ``[rows]``, the cost of each row. The costliest ranges start first.
     """
+    largest = max(argument.size for argument in arguments if isinstance(argument, np.ndarray))
+    threads = torch.get_num_threads() if largest >= MIN_ENTRIES_PER_THREAD else 1
+    if threads == 1 and not partial_sums:
+        kernel(0, rows, *arguments)
+        return
     bounds = _range_bounds(rows)
     order = range(len(bounds) - 1)
     if work is not None and rows:
@@ -44,10 +49,7 @@ def in_ranges(kernel, rows: int, *arguments, partial_sums=(), work: np.ndarray |
         for index in remaining:
             kernel(bounds[index], bounds[index + 1], *arguments, *(array[index] for array in partial_sums))
 
-    largest = max(argument.size for argument in arguments if isinstance(argument, np.ndarray))
-    helpers = 0
-    if largest >= MIN_ENTRIES_PER_THREAD:
-        helpers = min(torch.get_num_threads(), len(bounds) - 1) - 1
+    helpers = min(threads, len(bounds) - 1) - 1
     running = [_thread_pool(helpers).submit(run) for _ in range(helpers)]
     run()
     for future in running:
@@ -81,10 +83,14 @@ def apply_in_float(function, dtype: torch.dtype, *arguments) -> Any:
     The kernels have no half precision, which autocast hands over.
     """
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    out = function.apply(*(a.to(wide) if isinstance(a, Tensor) else a for a in arguments))
-    if isinstance(out, Tensor):
-        return out.to(dtype)
-    return tuple(tensor.to(dtype) for tensor in out)
+    out = function.apply(*(_cast(argument, wide) for argument in arguments))
+    return tuple(_cast(tensor, dtype) for tensor in out) if isinstance(out, tuple) else _cast(out, dtype)
+
+
+def _cast(argument, dtype: torch.dtype):
+    """Return a tensor in a dtype, and anything else as it is."""
+    # for few tokens, calls that do nothing take as long as the kernels
+    return argument.to(dtype) if isinstance(argument, Tensor) and argument.dtype != dtype else argument
 
 
 def _range_bounds(rows: int) -> np.ndarray:
