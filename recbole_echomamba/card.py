@@ -155,6 +155,10 @@ def _describe_model(model: str, settings: dict, result: dict) -> str:
         lines.append(
             "With `causal: true` it is **a variant in which no position reads a later item, not the model of the paper**."
         )
+    if settings.get("dropout_residual") is False:
+        lines.append(
+            "With `dropout_residual: false` dropout spares the residual of its gated linear unit, unlike the authors' code."
+        )
     return "\n\n".join(lines)
 
 

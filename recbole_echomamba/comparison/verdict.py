@@ -114,6 +114,8 @@ def list_forms(config: Config) -> list[str]:
     forms = []
     if config["causal"]:
         forms.append("is the causal variant")
+    if config["dropout_residual"] is False:
+        forms.append("keeps dropout off the residual of its unit")
     if config["train_positions"] == "all":
         forms.append("is trained on all positions of a history at once")
     if config["time_gaps"]:

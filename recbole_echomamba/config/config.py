@@ -30,10 +30,12 @@ from recbole_echomamba.config.settings_files import (
     PROCESS_KEYS,
     RECBOLE_PROPERTIES,
     complete_names,
+    find_config_file,
     parse_value,
     properties_directory,
     read_config_files,
     read_settings_file,
+    variants_directory,
 )
 from recbole_echomamba.config.settings_hash import settings_hash
 from recbole_echomamba.config.values import TRANSFORM_SETTINGS, check_name
@@ -115,7 +117,10 @@ class Config(RecBoleConfig):
         return {key: parse_value(value) if isinstance(value, str) else value for key, value in config_dict.items()}
 
     def _load_config_files(self, file_list: list[str] | None) -> dict[str, Any]:
-        return read_config_files(file_list or [], self.yaml_loader)
+        files = file_list or []
+        variants = [file for file in files if find_config_file(file).parent == variants_directory()]
+        self._variant_settings = set(read_config_files(variants, self.yaml_loader))
+        return read_config_files(files, self.yaml_loader)
 
     def _get_model_and_dataset(
         self, model: str | type[SequentialRecommender] | None, dataset: str | None
@@ -183,6 +188,9 @@ class Config(RecBoleConfig):
             if key not in of_other_models:
                 refuse_unknown(key, known)
             ignored.add(key)
+            if key in self._variant_settings:
+                # a variant is made for several models
+                continue
             logging.getLogger().warning("setting %r belongs to another model and has no effect on %s", key, self.model)
         return ignored
 

@@ -46,14 +46,19 @@ NAMED_VALUES = {
 """Words that stand for a value in a setting given as text, in lower case."""
 
 
+def variants_directory() -> Path:
+    """Return the folder of our variants, settings for several models that have a name."""
+    return properties_directory() / "variant"
+
+
 def list_variants() -> list[str]:
-    """Return the names of the settings in ``properties/variant``."""
-    return sorted(file.stem for file in properties_directory().glob("variant/*.yaml"))
+    """Return the names of our variants."""
+    return sorted(file.stem for file in variants_directory().glob("*.yaml"))
 
 
 def find_config_file(file: Path | str) -> Path:
-    """Return the path of a config file, which may also be the name of one in ``properties/variant``."""
-    variant = properties_directory() / "variant" / f"{file}.yaml"
+    """Return the path of a config file, which may also be the name of a variant."""
+    variant = variants_directory() / f"{file}.yaml"
     return variant if not Path(file).exists() and str(file) in list_variants() else Path(file)
 
 

@@ -44,6 +44,7 @@ ADDED_LATER = {
     "init_from": None,
     "train_negatives": 1024,
     "negative_distribution": "uniform",
+    "dropout_residual": True,
 }
 """Settings that the first runs did not have, and the value that does what those runs did; it is left out of the hash."""
 

@@ -22,7 +22,9 @@ the backward branch; and their multi-query attention block is built but never ca
 ``causal: True`` is a variant in which no position reads a later item, so that it can be trained on all positions at once
 (``train_positions: all``). The filter convolves each slot with the slots before it, by the same kernel ``irfft(W)``: at the last
 item of a history the circular filter does just that. ``Mamba_b`` reads every item alone, as it does at the last item of a
-history that fills its slots. Parameters and their names are the same, so weights can be exchanged.
+history that fills its slots. ``dropout_residual: False`` is a variant in which dropout spares the residual of the unit:
+``e = LN(Dropout(fc2(v * sigmoid(g))) + h)``, as everywhere else in the model. Parameters and their names are the same in all
+variants, so weights can be exchanged.
 """
 
 from __future__ import annotations
@@ -122,15 +124,15 @@ class BidirectionalMamba(nn.Module):
 class GatedLinearUnit(nn.Module):
     """Close a block: ``LN(Dropout(fc2(v * sigmoid(g)) + h))`` with ``v, g = fc1(h)`` (section 3.4; arXiv 1612.08083).
 
-    The dropout covers the residual too, as in the authors' code.
-
     Args:
         d_model: width ``d``.
         dropout: probability.
+        dropout_residual: whether dropout covers the residual ``h`` too, as in the authors' code.
     """
 
-    def __init__(self, d_model: int, dropout: float = 0.0):
+    def __init__(self, d_model: int, dropout: float = 0.0, dropout_residual: bool = True):
         super().__init__()
+        self.dropout_residual = dropout_residual
         self.fc1 = nn.Linear(d_model, 2 * d_model)
         self.fc2 = nn.Linear(d_model, d_model)
         self.norm = DropoutNorm(d_model, dropout)
@@ -138,7 +140,8 @@ class GatedLinearUnit(nn.Module):
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Compute the unit for every token: ``[..., d] -> [..., d]``."""
         value, gate = self.fc1(hidden_states).chunk(2, dim=-1)
-        return self.norm(self.fc2(value * torch.sigmoid(gate)) + hidden_states)
+        gated = self.fc2(value * torch.sigmoid(gate))
+        return self.norm(gated + hidden_states) if self.dropout_residual else self.norm(gated, hidden_states)
 
 
 class EchoMambaBlock(nn.Module):
@@ -150,14 +153,24 @@ class EchoMambaBlock(nn.Module):
         pairs: number of bidirectional pairs.
         dropout: probability.
         causal: let no position read a later one.
+        dropout_residual: see :class:`GatedLinearUnit`.
         mamba: arguments of :class:`~recbole_echomamba.layers.Mamba`.
     """
 
-    def __init__(self, d_model: int, length: int, pairs: int, dropout: float, causal: bool = False, **mamba):
+    def __init__(
+        self,
+        d_model: int,
+        length: int,
+        pairs: int,
+        dropout: float,
+        causal: bool = False,
+        dropout_residual: bool = True,
+        **mamba,
+    ):
         super().__init__()
         self.filter = SpectralFilter(d_model, length, dropout, causal)
         self.pairs = nn.ModuleList(BidirectionalMamba(d_model, dropout, causal, **mamba) for _ in range(pairs))
-        self.glu = GatedLinearUnit(d_model, dropout)
+        self.glu = GatedLinearUnit(d_model, dropout, dropout_residual)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Compute every position: ``[B, L, d] -> [B, L, d]``."""
@@ -179,7 +192,7 @@ class EchoMamba4Rec(StateSpaceRecommender):
     """Bidirectional Mamba with a learnable spectral filter and gated linear units.
 
     Settings besides those of :class:`.StateSpaceRecommender`: ``num_layers`` blocks, ``pairs_per_block`` (by default as many as
-    there are blocks, as the authors nest them), ``causal``.
+    there are blocks, as the authors nest them), ``causal``, ``dropout_residual``.
     """
 
     def __init__(self, config, dataset):
@@ -193,6 +206,7 @@ class EchoMamba4Rec(StateSpaceRecommender):
                 config["pairs_per_block"] or layers,
                 config["dropout_prob"],
                 self.causal,
+                config["dropout_residual"],
                 **mamba_settings(config),
             )
             for _ in range(layers)

@@ -217,7 +217,9 @@ class Recommender:
         """Return what the model reads of a batch, on its device."""
         return self._transform(self.dataset, batch.window).to(self.config["device"])
 
-    def _make_table(self, row_name: str, rows: list[str], item_name: str, items: Tensor, scores: Tensor) -> pd.DataFrame:
+    def _make_table(
+        self, row_name: str, rows: list[str], item_name: str, items: Tensor, scores: Tensor
+    ) -> pd.DataFrame:
         """Return the best items of each row, without those that score ``-inf``.
 
         Args:

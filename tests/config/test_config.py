@@ -241,6 +241,12 @@ def test_a_setting_of_another_model_is_warned_of_and_changes_nothing(caplog):
     assert other.settings == plain.settings
 
 
+def test_a_variant_may_hold_settings_of_another_model(caplog):
+    config = Config("Mamba4Rec", "ml-100k", ["all-positions"])
+    assert "causal" not in config.settings
+    assert not caplog.messages
+
+
 def test_the_hash_changes_with_what_changes_the_result_and_with_nothing_else():
     def hashed(**settings):
         return Config("EchoMamba4Rec", "ml-100k", config_dict=settings).hash

@@ -130,3 +130,11 @@ def test_the_gated_linear_unit_gates_by_a_sigmoid_and_normalises_the_residual():
     residual = h + (inner[:, :4] / (1 + torch.exp(-inner[:, 4:]))) @ unit.fc2.weight.T + unit.fc2.bias
     expected = (residual - residual.mean(1, keepdim=True)) / residual.var(1, keepdim=True, unbiased=False).sqrt()
     torch.testing.assert_close(unit(h), expected)
+
+
+@pytest.mark.parametrize("dropout_residual", [True, False])
+def test_dropout_of_the_gated_linear_unit_covers_the_residual_where_asked_for(dropout_residual):
+    unit = GatedLinearUnit(4, dropout=1 - 1e-9, dropout_residual=dropout_residual).double()
+    h = torch.randn(3, 4, dtype=torch.float64)
+    normalised = (h - h.mean(1, keepdim=True)) / h.var(1, keepdim=True, unbiased=False).sqrt()
+    torch.testing.assert_close(unit(h), 0 * h if dropout_residual else normalised)
