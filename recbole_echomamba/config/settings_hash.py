@@ -43,7 +43,7 @@ ADDED_LATER = {
     "lr_warmup": 0,
     "init_from": None,
     "train_negatives": 1024,
-    "negative_distribution": "uniform",
+    "negative_distribution": "popularity",
     "dropout_residual": True,
 }
 """Settings that the first runs did not have, and the value that does what those runs did; it is left out of the hash."""

@@ -17,7 +17,7 @@ def weights(result):
     return load_state(f"{result['run_directory']}/training_state.pt", "cpu")["model"]
 
 
-@pytest.mark.parametrize("more", [{}, {"negative_distribution": "popularity"}, {"learner": "lazy_adam"}])
+@pytest.mark.parametrize("more", [{}, {"negative_distribution": "uniform"}, {"learner": "lazy_adam"}])
 @pytest.mark.parametrize("train_positions", ["last", "all"])
 def test_a_model_learns_from_a_sampled_loss_and_resumes_exactly(settings, more, train_positions):
     changed = {**SAMPLED, "train_positions": train_positions, "learning_rate": 0.02, **more}
@@ -29,8 +29,9 @@ def test_a_model_learns_from_a_sampled_loss_and_resumes_exactly(settings, more, 
     assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(resumed).items())
 
 
-def test_items_are_drawn_as_often_as_the_loss_expects(settings):
-    changed = {**SAMPLED, "negative_distribution": "popularity", "train_negatives": 12}
+@pytest.mark.parametrize("distribution", ["popularity", "uniform"])
+def test_items_are_drawn_as_often_as_the_loss_expects(settings, distribution):
+    changed = {**SAMPLED, "negative_distribution": distribution, "train_negatives": 12}
     model = build(Config("Mamba4Rec", "cycle", config_dict={**settings, **changed})).model
     torch.manual_seed(0)
     counts = torch.zeros(ITEMS + 1, dtype=torch.float64)
