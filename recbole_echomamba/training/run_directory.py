@@ -70,7 +70,11 @@ def new_run_directory(config: Config) -> Path:
     with FileLock(folder / CREATION_LOCK_FILE):
         _remove_unfinished(folder)
         directory = _make_directory(folder, config)
-        write_settings(directory, config)
+        try:
+            write_settings(directory, config)
+        except UserError:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
     if config.model_reference is None:
         getLogger().warning(
             "%s cannot be imported by its name, because it is defined in a script or in a function: load_run, recommend and "

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from recbole_echomamba import Config
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.manifest import write_recorded_text
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.run_directory import (
@@ -60,6 +61,16 @@ def test_what_a_run_killed_before_it_had_settings_left_is_removed_by_the_next_ru
     own.mkdir()
     latest = new_run_directory(config)
     assert {each for each in folder.iterdir() if each.is_dir()} == {begun, latest, own}
+
+
+def test_a_run_directory_whose_settings_cannot_be_written_is_removed(config, folder, monkeypatch):
+    def fail(path, text):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr("recbole_echomamba.training.run_directory.write_recorded_text", fail)
+    with pytest.raises(UserError, match="full"):
+        new_run_directory(config)
+    assert not [each for each in folder.iterdir() if each.is_dir()]
 
 
 def test_the_settings_of_a_run_directory_make_the_same_config_again(config):
