@@ -46,6 +46,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS, help="datasets (default: all)")
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES, help="stages (default: all)")
     parser.add_argument("--folder", type=Path, required=True, help="scratch folder for raw and prepared files")
     parser.add_argument("--json", default="sizes.json", metavar="FILE", help="figures, read and written (sizes.json)")
     parser.add_argument(
@@ -96,7 +97,7 @@ def read_figures(options: argparse.Namespace) -> dict[tuple[str, str], dict]:
 
 def run_row(name: str, options: argparse.Namespace, figures: dict[tuple[str, str], dict]) -> None:
     """Run the stages of a dataset that have no figures yet."""
-    missing = [stage for stage in STAGES if "peak_gib" not in figures.get((name, stage), {})]
+    missing = [stage for stage in options.stages if "peak_gib" not in figures.get((name, stage), {})]
     if name != "ml-1m":
         # larger ones do not fit
         missing = [stage for stage in missing if stage != "RecBole's start"]

@@ -59,36 +59,38 @@ class SampleRuns:
     def __len__(self):
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def read(self, index: slice | Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rows of the targets and the lengths of some samples, ``[B]`` each in int64."""
-        number = self._numbers(index)
+    def read(self, index: slice | Tensor, dtype: torch.dtype = torch.int64) -> tuple[Tensor, Tensor]:
+        """Return the rows of the targets and the lengths of some samples, ``[B]`` each."""
+        numbers = self._numbers(index)
+        targets, lengths = torch.empty((2, len(numbers)), dtype=dtype)
+        for block in iterate_blocks(len(numbers)):
+            targets[block], lengths[block] = self._compute(torch.as_tensor(numbers[block]))
+        return targets, lengths
+
+    def _compute(self, number: Tensor) -> tuple[Tensor, Tensor]:
         run = torch.searchsorted(self._ends, number, right=True)
-        before_end = self._ends[run] - number
         first, counts, begin = (torch.from_numpy(column)[run] for column in (self.first, self.counts, self.begin))
-        targets = first + counts - before_end
+        targets = first + number - (self._ends[run] - counts)
         return targets, (targets - begin).clamp_(max=self.slots)
 
     def select(self, index: slice | Tensor) -> ListedSamples:
         """Return some of the samples, listed in 32 bits where they suffice."""
-        targets, lengths = self.read(index)
-        if not len(targets) or int(targets.max()) < 2**31:
-            targets = targets.int()
-        return ListedSamples(targets, lengths.int())
+        last = (self.first + self.counts).max(initial=0)
+        return ListedSamples(*self.read(index, torch.int32 if last <= 2**31 else torch.int64))
 
-    def _numbers(self, index: slice | Tensor) -> Tensor:
+    def _numbers(self, index: slice | Tensor) -> np.ndarray:
         """Return the numbers of the samples that an index chooses, as that of a tensor would."""
         n = len(self)
         if isinstance(index, slice):
-            # unlike that of torch, this range may be empty
-            return torch.from_numpy(np.arange(*index.indices(n)))
+            return np.arange(*index.indices(n))
         if index.dtype == torch.bool:
             if len(index) != n:
                 raise IndexError(f"a mask of {len(index)} values cannot choose among {n} samples")
-            return index.nonzero()[:, 0]
-        index = index.long()
-        if len(index) and not -n <= int(index.min()) <= int(index.max()) < n:
+            return np.flatnonzero(index)
+        index = index.numpy()
+        if len(index) and not -n <= index.min() <= index.max() < n:
             raise IndexError(f"there are only {n} samples")
-        return torch.where(index < 0, index + n, index)
+        return np.where(index < 0, index + n, index)
 
 
 Samples = ListedSamples | SampleRuns
