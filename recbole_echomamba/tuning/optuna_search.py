@@ -179,7 +179,7 @@ class Search:
         if self._max_evals is not None and len(scores) >= self._max_evals:
             return True
         scored = [place for place, score in enumerate(scores) if score is not None]
-        if self._max_evals is None or not scored:
+        if not scored:
             return False
         choose = max if self._study.direction == optuna.study.StudyDirection.MAXIMIZE else min
         best = choose(scored, key=lambda place: scores[place])
