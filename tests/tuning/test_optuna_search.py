@@ -52,9 +52,10 @@ def peak(params):
 @pytest.mark.parametrize("algo", ["exhaustive", "random"])
 def test_no_combination_of_choices_is_drawn_twice(tmp_path, algo):
     objective = Objective(lambda params: params["x"] + params["y"][0])
-    search = make_search(tmp_path, objective, CHOICES, algo)
-    search.run()
-    assert len(objective.calls) == 6
+    for _ in range(2):  # the second time nothing is left
+        search = make_search(tmp_path, objective, CHOICES, algo)
+        search.run()
+    assert len(objective.calls) == len(search.trials) == 6
     assert all(objective.calls.count(params) == 1 for params in objective.calls)
     assert max(search.trials, key=lambda trial: trial["best_valid_score"])["params"] == {"x": 3, "y": [0.2]}
 
