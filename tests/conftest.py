@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 
 # models this small wait longer for threads than they compute
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -54,6 +55,17 @@ def write_inter(file, rows, header="user_id:token\titem_id:token\ttimestamp:floa
 @pytest.fixture
 def settings(data_path, tmp_path):
     return {**SMALL, "data_path": str(data_path), "checkpoint_dir": str(tmp_path / "saved")}
+
+
+@pytest.fixture
+def second_address():
+    """Return a second address of this machine, for what needs two machines."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.2", 0))
+        except OSError:
+            pytest.skip("127.0.0.2 is no address of this machine")
+    return "127.0.0.2"
 
 
 def replace_flags(command, *flags):

@@ -326,7 +326,7 @@ DEFAULTS = {
         "params_file": None,
         "output_file": None,
         "display_file": None,
-        "tool": "Hyperopt",
+        "tool": "Optuna",
         "algo": None,
         "max_evals": 10,
         "early_stop": 10,

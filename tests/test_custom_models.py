@@ -103,7 +103,7 @@ def test_models_are_compared_and_tuned_by_module_and_class(own, tmp_path, capsys
     common = ["--dataset=cycle", *own]
     assert main(["compare", "--models=own_model:Wider,Mamba4Rec", *common, f"--out={tmp_path / 'out'}"]) == 0
     assert "| Wider " in (tmp_path / "out" / "report.md").read_text()
-    pytest.importorskip("hyperopt")
+    pytest.importorskip("optuna")
     tuning = ["--params_file=x.hyper", f"--out={tmp_path / 'tuned'}"]
     assert main(["tune", "--model=own_model.py:Wider", *common[:1], *tuning, *own]) == 0
     best = yaml.safe_load((tmp_path / "tuned" / "best.yaml").read_text())

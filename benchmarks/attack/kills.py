@@ -43,6 +43,8 @@ def make_commands(scene: Scene, scratch: Path) -> list[Command]:
         "--model=Mamba4Rec",
         "--dataset=small",
         "--epochs=1",
+        # its proposals follow from the seed and the scores alone
+        "--tool=Hyperopt",
         f"--params_file={space}",
         "--out=search",
         *settings,

@@ -159,14 +159,14 @@ def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--params_file", metavar="FILE", help="the search space (default: properties/hyper/MODEL.hyper)")
     group.add_argument(
         "--tool",
-        default="Hyperopt",
-        choices=["Hyperopt", "Optuna", "Ray"],
+        default="Optuna",
+        choices=["Optuna", "Hyperopt", "Ray"],
         help="library that searches (default: %(default)s)",
     )
     group.add_argument(
         "--algo",
         choices=["exhaustive", "random", "bayes"],
-        help="how Hyperopt and Optuna search (default: exhaustive, or bayes where the search space has a range)",
+        help="how Optuna and Hyperopt search (default: exhaustive, or bayes where the search space has a range)",
     )
     group.add_argument(
         "--max_evals",
@@ -180,7 +180,7 @@ def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=10,
         metavar="N",
-        help="Hyperopt and Optuna: stop after N trials without improvement (default: %(default)s)",
+        help="Optuna and Hyperopt: stop after N trials without improvement (default: %(default)s)",
     )
     group.add_argument("--resume", action="store_true", help="resume the search in the folder --out")
     group = parser.add_argument_group("Ray")

@@ -1,1 +1,1 @@
-"""Search the settings of a model by validation, with Hyperopt or Ray Tune."""
+"""Search the settings of a model by validation, with Optuna, Hyperopt or Ray Tune."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import secrets
 import warnings
 from collections.abc import Callable
@@ -70,7 +71,10 @@ class Search:
         self._worker = f".worker-{secrets.token_hex(8)}.lock"
         self._objective = objective
         self._space = space
-        self._max_evals = None if algo == "exhaustive" else max_evals
+        self._max_evals = max_evals
+        if _is_without_repetition(algo, space):
+            combinations = math.prod(len(each.values) for each in space.values())
+            self._max_evals = combinations if algo == "exhaustive" else min(max_evals, combinations)
         self._early_stop = early_stop
         pruner = optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING, n_warmup_steps=1)
         self._study = optuna.create_study(
@@ -176,20 +180,24 @@ class Search:
 
     def _is_over(self) -> bool:
         scores = [trial["best_valid_score"] for trial in self.trials]
-        if self._max_evals is not None and len(scores) >= self._max_evals:
+        if len(scores) >= self._max_evals:
             return True
         scored = [place for place, score in enumerate(scores) if score is not None]
-        if self._max_evals is None or not scored:
+        if not scored:
             return False
         choose = max if self._study.direction == optuna.study.StudyDirection.MAXIMIZE else min
         best = choose(scored, key=lambda place: scores[place])
         return len(scores) - 1 - best >= self._early_stop
 
 
+def _is_without_repetition(algo: str, space: dict[str, Range]) -> bool:
+    return algo != "bayes" and all(each.kind == "choice" for each in space.values())
+
+
 def _make_sampler(algo: str, space: dict[str, Range], seed: int) -> optuna.samplers.BaseSampler:
     if algo == "bayes":
         return optuna.samplers.TPESampler(seed=seed)
-    if all(each.kind == "choice" for each in space.values()):
+    if _is_without_repetition(algo, space):
         # draws combinations at random, none twice, and ends the search when there is none left
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

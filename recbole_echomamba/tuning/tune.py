@@ -1,4 +1,4 @@
-"""Search for the settings of a model by validation, with Hyperopt, Optuna or Ray Tune; an interrupted search can be resumed."""
+"""Search for the settings of a model by validation, with Optuna, Hyperopt or Ray Tune; an interrupted search can be resumed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def tune(
     *,
     params_file: Path | str | None = None,
     out: Path | str | None = None,
-    tool: str = "Hyperopt",
+    tool: str = "Optuna",
     algo: str | None = None,
     max_evals: int = 10,
     early_stop: int = 10,
@@ -77,7 +77,7 @@ def tune(
         config_dict: settings of all trials.
         params_file: the ``.hyper`` file with the search space; by default that of the model in ``properties/hyper``.
         out: the folder of the search, by default ``tuning/MODEL-DATASET``.
-        tool: ``Hyperopt``, ``Optuna`` or ``Ray``.
+        tool: ``Optuna``, ``Hyperopt`` or ``Ray``.
         algo: how Hyperopt and Optuna search: ``exhaustive``, ``random`` or ``bayes``; by default ``exhaustive``, or ``bayes``
             where the space has a range, of which there is no last value.
         max_evals: the number of trials; an exhaustive search makes all.
@@ -214,6 +214,11 @@ def check_same_search(file: Path, description: dict, resume: bool) -> None:
         write_text(file, json.dumps(description, indent=2) + "\n")
         return
     earlier = read_json(file, "choose another --out")
+    if earlier.get("tool") != description["tool"]:
+        raise UserError(
+            f"{file.parent} holds a search with {earlier.get('tool')}; "
+            f"resume it with --tool={earlier.get('tool')} --resume, or choose another --out"
+        )
     different = [key for key, value in description.items() if key != "settings" and earlier.get(key) != value]
     settings, earlier_settings = description["settings"], earlier.get("settings", {})
     for key in sorted({*settings, *earlier_settings}):

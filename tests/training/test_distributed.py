@@ -87,37 +87,30 @@ def one_and_two(comparable, tmp_path_factory):
 
 
 def test_two_nodes_of_torchrun_have_the_result_of_two_processes_and_the_first_alone_shows_it(
-    comparable, one_and_two, tmp_path
+    comparable, one_and_two, second_address, tmp_path
 ):
     _, two = one_and_two
-    start = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    script = [str(ROOT / "run_recbole.py"), "--model=EchoMamba4Rec", "--dataset=cycle", "--result_file=r.json"]
+    start = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
     start += ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
-    run_it = [str(ROOT / "run_recbole.py"), "--model=EchoMamba4Rec", "--dataset=cycle", "--result_file=r.json"]
-    run_it += flags({**comparable, "checkpoint_dir": "saved"})
     nodes = []
-    for rank in (0, 1):
-        # machines share no folder but that of the data
-        (tmp_path / str(rank)).mkdir()
-        own = ["--node-rank", str(rank), "--local-addr", f"127.0.0.{rank + 1}"]
-        nodes.append(
-            subprocess.Popen(
-                [*start, *own, *run_it],
-                cwd=tmp_path / str(rank),
-                env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+    for rank, address in enumerate(["127.0.0.1", second_address]):
+        # machines share the data, but no folder to save in
+        folder = tmp_path / str(rank)
+        folder.mkdir()
+        own = [f"--node-rank={rank}", f"--local-addr={address}"]
+        command = [sys.executable, *start, *own, *script, *flags({**comparable, "checkpoint_dir": "saved"})]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        nodes.append(subprocess.Popen(command, cwd=folder, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"}, **pipes))
     (shown, log), (shown_by_second, log_of_second) = (node.communicate() for node in nodes)
     assert [node.returncode for node in nodes] == [0, 0], log + log_of_second
     result = json.loads((tmp_path / "0" / "r.json").read_text())
     for key in ("config_hash", "processes", "best_valid_result", "test_result"):
         assert result[key] == two[key]
     assert [entry["train_loss"] for entry in result["history"]] == [entry["train_loss"] for entry in two["history"]]
-    assert "test" in shown
-    assert shown_by_second == ""
+    assert "ndcg@10" in shown
     assert "loss" in log
+    assert shown_by_second == ""
     assert "loss" not in log_of_second
     assert not list((tmp_path / "1").glob("saved/*"))
 

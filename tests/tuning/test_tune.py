@@ -135,7 +135,8 @@ FOUR_TRIALS = "learning_rate choice [0.02, 0.0001]\nhidden_size choice [8, 16]\n
 
 
 def make_command(data_path, out, space):
-    return ["tune", "--model=Mamba4Rec", "--dataset=cycle", f"--params_file={space}", *flags(data_path, out)]
+    model = ["--model=Mamba4Rec", "--dataset=cycle", "--tool=Hyperopt"]
+    return ["tune", *model, f"--params_file={space}", *flags(data_path, out)]
 
 
 def test_a_search_in_which_every_trial_fails_says_why(data_path, tmp_path, capsys):
@@ -244,6 +245,11 @@ def test_a_folder_with_another_search_is_refused(data_path, tmp_path, command, c
     assert "another search, with different data" in capsys.readouterr().err
 
 
+def test_a_search_with_another_tool_says_how_to_resume_it(command, capsys):
+    assert main([*replace_flags(command, "--tool=Optuna"), "--resume"]) == 1
+    assert "holds a search with Hyperopt; resume it with --tool=Hyperopt --resume" in capsys.readouterr().err
+
+
 def test_a_finished_search_has_nothing_left_to_resume(out, command, tests_made):
     before = (out / "trials.csv").read_text()
     assert main([*command, "--worker=0", "--resume"]) == 0  # a setting without effect on the result may change
@@ -279,7 +285,7 @@ def test_a_trial_that_is_never_validated_says_which_settings_to_change(settings)
 BAD = {
     "unknown setting": ("hiden_size choice [3]", [], "hidden_size"),
     "no search space": (None, ["--params_file=gone.hyper"], "search space gone.hyper does not exist"),
-    "range": ("dropout_prob uniform 0,0.5", [], "dropout_prob has a range; use --algo=bayes"),
+    "range": ("dropout_prob uniform 0,0.5", ["--algo=exhaustive"], "dropout_prob has a range; use --algo=bayes"),
     "no trial": (None, ["--max_evals=0"], "max_evals must be at least 1"),
     "nothing held out": (None, ["--train_on=all"], "search with train_on=train"),
     "no folder for the table": (None, ["--output_file=gone/trials.md"], "--output_file: there is no folder"),
@@ -306,7 +312,7 @@ def test_a_tool_that_is_not_installed_is_named(data_path, tmp_path, capsys, monk
 
 
 def test_model_and_dataset_may_stand_in_a_config_file(data_path, tmp_path, capsys):
-    pytest.importorskip("hyperopt")
+    pytest.importorskip("optuna")
     (tmp_path / "mine.yaml").write_text("model: Mamba4Rec\ndataset: cycle\n")
     file = write(tmp_path, "learning_rate choice [0.02]\n")
     command = ["tune", f"--config_files={tmp_path / 'mine.yaml'}", f"--params_file={file}"]
@@ -348,7 +354,7 @@ def test_ray_searches_and_resumes_from_its_folder(data_path, tmp_path):
     ray = pytest.importorskip("ray")
     space = write(tmp_path, "learning_rate loguniform -5,-4\nhidden_size quniform 8,16,8\n")
     out = tmp_path / "out"
-    command = [*make_command(data_path, out, space), "--tool=Ray", "--max_evals=2"]
+    command = replace_flags(make_command(data_path, out, space), "--tool=Ray", "--max_evals=2")
     try:
         assert main(command) == 0
         table = (out / "trials.csv").read_text()
@@ -365,21 +371,21 @@ def test_ray_searches_and_resumes_from_its_folder(data_path, tmp_path):
 
 
 @pytest.fixture
-def two_nodes():
+def two_nodes(second_address):
     """Return a Ray cluster of two nodes with one core each: this machine's own address and another one of its loopback."""
     ray = pytest.importorskip("ray")
     cluster = pytest.importorskip("ray.cluster_utils").Cluster()
     cluster.add_node(num_cpus=1, include_dashboard=False)
-    cluster.add_node(num_cpus=1, node_ip_address="127.0.0.2")
+    cluster.add_node(num_cpus=1, node_ip_address=second_address)
     yield cluster
     ray.shutdown()
     cluster.shutdown()
 
 
-def test_both_nodes_of_a_ray_cluster_train_trials_of_a_search(two_nodes, data_path, tmp_path):
+def test_both_nodes_of_a_ray_cluster_train_trials_of_a_search(two_nodes, second_address, data_path, tmp_path):
     space = write(tmp_path, "learning_rate loguniform -5,-4\n")
-    command = make_command(data_path, tmp_path / "out", space)
-    assert main([*command, "--tool=Ray", "--max_evals=2", f"--ray-address={two_nodes.address}"]) == 0
+    more = ["--tool=Ray", "--max_evals=2", f"--ray-address={two_nodes.address}"]
+    assert main(replace_flags(make_command(data_path, tmp_path / "out", space), *more)) == 0
     reports = [json.loads(file.read_text()) for file in (tmp_path / "out" / "ray").glob("trial_*/result.json")]
-    assert {report["node_ip"] for report in reports} == {two_nodes.head_node.node_ip_address, "127.0.0.2"}
+    assert {report["node_ip"] for report in reports} == {two_nodes.head_node.node_ip_address, second_address}
     assert len((tmp_path / "out" / "trials.csv").read_text().splitlines()) == 3
