@@ -7,7 +7,8 @@ import csv
 import html
 import io
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,25 +16,33 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 64rem; margin: 0 auto; padding: 1rem; }
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+h3 { font-size: 1rem; margin-bottom: .3rem; }
 h1, h3, p, li, figcaption { overflow-wrap: anywhere; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
-td { white-space: nowrap; } thead th { vertical-align: bottom; border-bottom: 2px solid #222; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+.wide { overflow-x: auto;
+background: linear-gradient(to left, Canvas 1rem, transparent) right / 2.5rem 100% local no-repeat,
+linear-gradient(to left, #8886, transparent) right / 1rem 100% no-repeat; }
+table { border-collapse: separate; border-spacing: 0; font-size: .875rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #8885; }
+thead th { white-space: normal; vertical-align: bottom; border-bottom: 2px solid; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: Canvas; }
 td:first-child { white-space: normal; min-width: 6rem; }
-h3 { font-size: 1rem; margin-bottom: .3rem; } .side > div { min-width: 0; }
 .side { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 0 2rem; }
-.verdict { border-left: .3rem solid #1f77b4; background: #f4f7fa; padding: .1rem 1rem; }
-figure { margin: 1.5rem 0; max-width: 44rem; } img { max-width: 100%; height: auto; }
-figcaption { color: #555; font-size: .9rem; }
+.side > * { min-width: 0; }
+.verdict { border-left: .3rem solid #1f77b4; background: #1f77b418; padding: .1rem 1rem; } .verdict ul { padding-left: 1.2rem; }
+figure { margin: 1rem 0; max-width: 36rem; } img { max-width: 100%; height: auto; }
+figcaption { opacity: .75; font-size: .9rem; }
 @media (max-width: 40rem) {
-body { padding: .6rem; } table { font-size: .75rem; } th, td { padding: .25rem .35rem; } td { white-space: normal; }
-figure { margin: 1.5rem -.6rem; } figcaption { padding: 0 .6rem; }
+body { padding: .6rem; } table { font-size: .75rem; } th, td { padding: .25rem .35rem; }
+figure { margin: 1rem -.6rem; } figcaption { padding: 0 .6rem; }
 }
 """
-"""The style of a page. Cells break their lines on a phone, and a table that is still too wide scrolls beside its first column."""
+"""The style of a page, light or dark as the reader's system is.
+
+A table that is too wide scrolls beside its first column, with a shadow where more columns are.
+"""
 
 LEGEND_DENSITY = 13
 """How many characters fit into an inch of a legend, with :data:`LEGEND_MARK` for the mark and the gap of each entry."""
@@ -118,7 +127,7 @@ class Table:
         return rows
 
 
-def new_figure(width: float = 6.4, height: float = 4) -> Figure:
+def new_figure(width: float = 5.2, height: float = 3.4) -> Figure:
     """Return an empty matplotlib figure that needs no display and leaves no global state.
 
     At the default width its text can still be read on a phone.
@@ -166,6 +175,29 @@ def render_image(png: bytes, caption: str) -> str:
     data = base64.b64encode(png).decode()
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>\n'
+
+
+def render_images(images: list[str]) -> str:
+    """Return the figures of :func:`render_image` side by side, as many as there is room for."""
+    return f'<div class="side">{"".join(images)}</div>\n'
+
+
+def render_verdict(headline: str, details: Iterable[str] = ()) -> str:
+    """Return a box with a sentence that says what was found, and sentences on what it rests on, all in plain text."""
+    items = "".join(f"<li>{html.escape(line)}</li>\n" for line in details)
+    listed = f"<ul>{items}</ul>" if items else ""
+    return f'<div class="verdict"><p><strong>{html.escape(headline)}</strong></p>\n{listed}</div>\n'
+
+
+def state_date() -> str:
+    """Return a sentence with the date of today, in plain text."""
+    return f"Report of {time.strftime('%Y-%m-%d')}."
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return names as in a sentence: ``A, B and C``."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def render_section(title: str, *paragraphs: str) -> str:

@@ -1,6 +1,7 @@
 import math
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -12,7 +13,14 @@ from recbole_echomamba.inspection import history, inspect
 from recbole_echomamba.inspection.filters import compute_filter_magnitudes, compute_impulse_responses
 from recbole_echomamba.inspection.memory import measure_memories
 from recbole_echomamba.inspection.names import describe_module
-from recbole_echomamba.inspection.parts import evaluate_without_parts, find_parts, switch_off
+from recbole_echomamba.inspection.parts import (
+    Evaluation,
+    describe_evaluations,
+    evaluate_without_parts,
+    find_parts,
+    switch_off,
+    tabulate_evaluations,
+)
 from tests.conftest import SMALL
 
 
@@ -29,6 +37,11 @@ def test_the_page_shows_filters_memory_and_parts(trained, tmp_path, capsys):
     assert page.count("data:image/png;base64,") == 4
     assert "block 2, pair 1, backward Mamba" in page
     assert "blocks." not in page
+    assert (
+        page.index("Report of 20")
+        < page.index("EchoMamba4Rec has a validation NDCG@10 of")
+        < page.index("<h2>Spectral")
+    )
     for part in ["spectral filter", "forward Mamba", "backward Mamba", "gated linear unit"]:
         assert f"without {part}" in page
     assert str(tmp_path / "page.html") in capsys.readouterr().out
@@ -75,22 +88,22 @@ def test_a_part_is_off_inside_and_back_after(trained):
 
 def test_the_table_compares_the_whole_model_with_each_part_off(trained):
     config, model, _, train, valid, _ = load_run(trained)
-    table = evaluate_without_parts(config, model, train, valid)
-    place, whole = table.header.index("ndcg@5"), Trainer(config, model).evaluate(valid, load_best_model=False)["ndcg@5"]
-    rows = {row[0]: row[place] for row in table.rows}
-    assert rows.pop("whole model") == f"{whole:.4f}"
+    table = tabulate_evaluations(evaluate_without_parts(config, model, train, valid), 10)
+    whole = Trainer(config, model).evaluate(valid, load_best_model=False)["ndcg@5"]
+    (cells,) = [dict(zip(table.header, row, strict=True)) for row in table.rows if row[0] == "ndcg@5"]
+    assert cells.pop("metric") == "ndcg@5"
+    assert cells.pop("whole model") == f"{whole:.4f}"
     for part, parameters in find_parts(model).items():
         with switch_off(parameters):
             alone = Trainer(config, model).evaluate(valid, load_best_model=False)["ndcg@5"]
-        assert rows[f"without {part}"] == f"{alone:.4f} ({alone / whole - 1:+.0%})"
-    assert len(set(rows.values())) > 1
+        assert cells[f"without {part}"] == f"{alone:.4f} ({alone / whole - 1:+.0%})"
+    assert len(set(cells.values())) > 1
 
 
 def test_what_a_part_is_worth_has_the_interval_of_a_paired_test_over_users(trained):
     config, model, _, train, valid, _ = load_run(trained)
-    table = evaluate_without_parts(config, model, train, valid)
     k = int(config["valid_metric"].partition("@")[2])
-    assert table.header[-1] == f"NDCG@{k} change (95% interval)"
+    table = tabulate_evaluations(evaluate_without_parts(config, model, train, valid), k)
     trainer = Trainer(config, model)
 
     def measure():
@@ -100,10 +113,30 @@ def test_what_a_part_is_worth_has_the_interval_of_a_paired_test_over_users(train
     whole = measure()
     with switch_off(find_parts(model)["backward Mamba"]):
         change = run_paired_test("", (measure() - whole).to_numpy())
-    cells = {row[0]: row[-1] for row in table.rows}
-    assert cells["without backward Mamba"] == f"{change.mean:+.4f} ({change.low:+.4f} to {change.high:+.4f})"
+    rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+    assert rows[f"NDCG@{k} change"]["without backward Mamba"] == f"{change.mean:+.4f}"
+    assert rows["95% interval"]["without backward Mamba"] == f"{change.low:+.4f} to {change.high:+.4f}"
     assert change.low < change.high
-    assert cells["whole model"] == ""
+    assert rows["95% interval"]["whole model"] == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([-0.01, -0.05], "It relies most on its b: without it NDCG@10 falls by 0.0500, more than chance over users"),
+        ([-0.0001, 0.05], "It relies most on its a: without it NDCG@10 falls by 0.0001, which may be chance"),
+        ([0.01, 0.05], "NDCG@10 does not fall: it relies on none of them alone"),
+        ([], None),
+    ],
+)
+def test_the_page_begins_with_the_part_that_the_model_relies_on_most(changes, said):
+    noise = np.array([-0.02, 0.02] * 50)
+    evaluations = [Evaluation(None, {"mrr@5": 0.25})]
+    for part, mean in zip("ab", changes, strict=False):
+        evaluations.append(Evaluation(part, {"mrr@5": 0.2}, run_paired_test(part, noise + mean)))
+    headline, details = describe_evaluations(evaluations, "Model", "MRR@5", 10)
+    assert headline == "Model has a validation MRR@5 of 0.2500."
+    assert said in details[0] if said else not details
 
 
 @pytest.mark.parametrize(
@@ -154,6 +187,9 @@ def test_the_page_of_a_user_names_titles_and_an_unknown_user_is_refused(trained,
     assert "What the recommendations for user u1 came from" in page
     assert re.search(r"<h3>1\. Film &lt;\d+&gt; \(i\d+\), score", page)
     assert re.search(r"<tr><td>Film &lt;\d+&gt; \(i\d+\)</td><td>1</td>", page)
+    for table in page.split("<h3>")[1:]:
+        effects = [float(cell) for cell in re.findall(r"<td>([+-]\d\.\d+)</td></tr>", table)]
+        assert effects == sorted(effects, reverse=True)
     assert main(["inspect", trained, "--user=nobody", f"--out={tmp_path / 'none.html'}"]) == 1
     assert "nobody" in capsys.readouterr().err
     assert not (tmp_path / "none.html").exists()

@@ -234,4 +234,5 @@ def execute_tune(options: argparse.Namespace, settings: dict[str, str]) -> None:
             gpus_per_trial=options.gpus_per_trial,
         )
     print(format_result(result))
+    print(f"report: {result['report']}")
     print(f"to train with the best settings: python run_recbole.py --config_files={result['best_file']}")

@@ -70,6 +70,7 @@ def plot_accuracy_and_speed(comparison: Comparison, k: int) -> Figure:
             label=label,
         )
         speeds.append(speed.mean())
+    ax.locator_params(axis="x", nbins=5)
     if max(speeds) > 4 * min(speeds):
         ax.set_xscale("log", subs=[2, 5])
         # over more than two decades the labels of the ticks at 2 and 5 would overlap

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import html
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -212,7 +211,7 @@ def render_markdown(comparison: Comparison, verdict: Verdict, sections: list[Sec
     parts = [f"# {escape(_make_title(comparison))}\n"]
     parts += [f"**{escape(verdict.headline)}**\n"]
     parts += ["".join(f"- {escape(line)}\n" for line in verdict.details)]
-    parts += [f"{_state_date()}\n"]
+    parts += [f"{report.state_date()}\n"]
     parts += [f"## {section.title}\n\n{section.table.to_markdown()}\n{escape(section.note)}\n" for section in sections]
     for picture in pictures:
         caption = escape(picture.caption)
@@ -223,11 +222,7 @@ def render_markdown(comparison: Comparison, verdict: Verdict, sections: list[Sec
 
 def render_html(comparison: Comparison, verdict: Verdict, sections: list[Section], pictures: list[Picture]) -> str:
     """Return the report as one HTML page that contains its plots."""
-    details = "".join(f"<li>{html.escape(line)}</li>\n" for line in verdict.details)
-    parts = [
-        f'<div class="verdict"><p><strong>{html.escape(verdict.headline)}</strong></p>\n<ul>{details}</ul></div>\n',
-        f"<p>{_state_date()}</p>\n",
-    ]
+    parts = [report.render_verdict(verdict.headline, verdict.details), f"<p>{report.state_date()}</p>\n"]
     for section in sections:
         parts += [
             report.render_section(section.title),
@@ -235,7 +230,7 @@ def render_html(comparison: Comparison, verdict: Verdict, sections: list[Section
             f"<p>{html.escape(section.note)}</p>\n",
         ]
     parts += [report.render_section("Plots")]
-    parts += [report.render_image(picture.png, picture.caption) for picture in pictures]
+    parts += [report.render_images([report.render_image(picture.png, picture.caption) for picture in pictures])]
     parts += [
         report.render_section("Runs", describe_origin(comparison)),
         tables.tabulate_run_overview(comparison).to_html(),
@@ -244,11 +239,7 @@ def render_html(comparison: Comparison, verdict: Verdict, sections: list[Section
 
 
 def _make_title(comparison: Comparison) -> str:
-    return f"{', '.join(comparison.results)} on {comparison.dataset}"
-
-
-def _state_date() -> str:
-    return f"Report of {time.strftime('%Y-%m-%d')}."
+    return f"{report.join_names(comparison.results)} on {comparison.dataset}"
 
 
 def _list_changes(comparison: Comparison) -> str:

@@ -40,7 +40,7 @@ def compute_impulse_responses(model: nn.Module) -> dict[str, Tensor]:
 
 def plot_channels(magnitudes: dict[str, Tensor]) -> Figure:
     """Plot an image of the magnitudes ``[L // 2 + 1, d]`` of every filter, its channels sorted by their sum."""
-    fig = report.new_figure(height=3 * len(magnitudes))
+    fig = report.new_figure(height=2.8 * len(magnitudes))
     axes = fig.subplots(len(magnitudes), 1, squeeze=False)[:, 0]
     for (name, magnitude), ax in zip(magnitudes.items(), axes, strict=True):
         by_size = magnitude[:, magnitude.sum(0).argsort(descending=True)]

@@ -110,7 +110,8 @@ def render_explanation(recommender: Recommender, explanation: Explanation) -> st
     n = len(explanation.items)
     rows = zip(explanation.recommended, explanation.scores, explanation.effects, strict=True)
     for rank, (item, score, effects) in enumerate(rows, start=1):
-        shown = effects.abs().argsort(descending=True)[:SHOWN_ITEMS].tolist()
+        largest = effects.abs().argsort(descending=True)[:SHOWN_ITEMS].tolist()
+        shown = sorted(largest, key=lambda i: -float(effects[i]))
         cells = [[name(explanation.items[i]), str(n - i), f"{effects[i]:+.3f}"] for i in shown]
         table = Table(["item of the history", "items back", "raises the score by"], cells)
         parts += [f"<h3>{rank}. {html.escape(name(item))}, score {score:.3f}</h3>\n", table.to_html()]

@@ -9,9 +9,10 @@ from pathlib import Path
 from torch import nn
 
 from recbole_echomamba import report
+from recbole_echomamba.comparison.statistics import choose_cutoff
 from recbole_echomamba.experiment import load_run
 from recbole_echomamba.inspection import filters, history, memory
-from recbole_echomamba.inspection.parts import evaluate_without_parts, find_parts
+from recbole_echomamba.inspection.parts import describe_evaluations, evaluate_without_parts, tabulate_evaluations
 from recbole_echomamba.layers import Mamba
 from recbole_echomamba.recommendation.recommender import Recommender
 from recbole_echomamba.system.files import check_writable, write_text
@@ -51,8 +52,9 @@ PARTS_NOTE = (
 )
 HISTORY_NOTE = (
     "For the items with the highest scores, by how much each item of the history raises the score: the score with the whole "
-    "history less that without the item. The model reads the rest as if the item had never been there. Items with the largest "
-    "effect are shown; one with a minus speaks against the recommendation. Items of the history can be recommended, too."
+    "history less that without the item. The model reads the rest as if the item had never been there. The "
+    f"{history.SHOWN_ITEMS} items with the largest effects are shown; one with a minus speaks against the recommendation. Items "
+    "of the history can be recommended, too."
 )
 TRAINED_ON_ALL_NOTE = (
     "THIS MODEL WAS TRAINED ON THESE TARGETS TOO (train_on: all): the metrics say nothing about new ones."
@@ -101,8 +103,9 @@ def inspect(
         models.append(loaded[0]["model"])
         runs.append(make_sections(directory, loaded, user))
     labels = [f"{letter}: {name}" for letter, name in zip("AB", models, strict=False)] if other is not None else [""]
-    title = f"Inside {' and '.join(models)}"
-    write_text(out, report.render_page(title, *render_side_by_side(labels, runs)))
+    title = f"Inside {report.join_names(models)}"
+    date = f"<p>{report.state_date()}</p>\n"
+    write_text(out, report.render_page(title, date, *render_side_by_side(labels, runs)))
     return out
 
 
@@ -115,7 +118,10 @@ def make_sections(run: Path | str, loaded: tuple, user: str | None) -> list[Sect
         user: the id of a user, or ``None``.
     """
     config, model, dataset, train, valid, _ = loaded
-    sections = [Section("Run", "", _describe_run(run, config, model))]
+    k = choose_cutoff(config)
+    evaluations = evaluate_without_parts(config, model, train, valid)
+    headline, details = describe_evaluations(evaluations, config["model"], config["valid_metric"], k)
+    sections = []
     if user is not None:
         recommender = Recommender(config, model, dataset, (run, None, None))
         explanation = history.explain_recommendations(recommender, user)
@@ -129,15 +135,15 @@ def make_sections(run: Path | str, loaded: tuple, user: str | None) -> list[Sect
         plot = report.render_image(report.encode_png(memory.plot_memories(memories)), MEMORY_CAPTION)
         body = plot + memory.tabulate_memories(memories).to_html()
         sections.append(Section("Step sizes and memory", MEMORY_NOTE, body))
-    table = evaluate_without_parts(config, model, train, valid).to_html()
-    warning = f"<p>{html.escape(TRAINED_ON_ALL_NOTE)}</p>\n" if config["train_on"] == "all" else ""
-    if find_parts(model):
-        sections.append(Section("What each part contributes", PARTS_NOTE, warning + table))
-    else:
-        sections.append(
-            Section("Validation metrics", "This model has no part that can be switched off.", warning + table)
-        )
-    return sections
+        details.append(memory.describe_memories(memories))
+    has_parts = len(evaluations) > 1
+    title = "What each part contributes" if has_parts else "Validation metrics"
+    note = PARTS_NOTE if has_parts else "This model has no part that can be switched off."
+    sections.append(Section(title, note, tabulate_evaluations(evaluations, k).to_html()))
+    if config["train_on"] == "all":
+        details.append(TRAINED_ON_ALL_NOTE)
+    body = report.render_verdict(headline, details) + _describe_run(run, config, model)
+    return [Section("Run", "", body), *sections]
 
 
 def render_side_by_side(labels: list[str], runs: list[list[Section]]) -> list[str]:
@@ -179,4 +185,4 @@ def _render_filters(model: nn.Module, magnitudes) -> str:
         (quartiles, QUARTILES_CAPTION),
         (response, RESPONSE_CAPTION),
     ]
-    return "".join(report.render_image(report.encode_png(fig), caption) for fig, caption in pictures)
+    return report.render_images([report.render_image(report.encode_png(fig), caption) for fig, caption in pictures])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from recbole_echomamba.comparison.statistics import choose_cutoff, run_paired_test
+from recbole_echomamba.comparison.statistics import Difference, choose_cutoff, correct_by_holm, run_paired_test
+from recbole_echomamba.comparison.verdict import LEVEL
 from recbole_echomamba.layers import Mamba
 from recbole_echomamba.models.echomamba4rec import BidirectionalMamba, GatedLinearUnit, SpectralFilter
 from recbole_echomamba.models.mamba4rec import FeedForward
@@ -58,48 +60,103 @@ def switch_off(parameters: list[nn.Parameter]) -> Iterator[None]:
                 parameter.copy_(original)
 
 
-def evaluate_without_parts(config, model: nn.Module, train, valid) -> Table:
-    """Tabulate validation metrics of the whole model and without each part, with the change in percent.
+@dataclass
+class Evaluation:
+    """Hold the validation metrics of a model, or of a model without one of its parts.
 
-    The last column is the change of NDCG per user with the 95% interval of a paired t-test, where targets are ranked among all
-    items.
+    Attributes:
+        part: the part that was switched off; ``None`` for the whole model.
+        metrics: the metrics by name.
+        change: the difference from the whole model in NDCG@k per user, with a paired t-test; ``None`` for the whole model, and
+            where targets are not ranked among all items.
+    """
+
+    part: str | None
+    metrics: dict[str, float]
+    change: Difference | None = None
+
+
+def evaluate_without_parts(config, model: nn.Module, train, valid) -> list[Evaluation]:
+    """Evaluate the whole model, and without each part.
 
     Args:
         config: the settings of the run.
-        model: the trained model, unchanged afterwards; without parts, the table has one row.
+        model: the trained model, unchanged afterwards.
         train: the loader of the training part, on which some metrics count items.
         valid: the loader of the validation part.
+
+    Returns:
+        The whole model first.
     """
     trainer = Trainer(config, model)
     trainer.eval_collector.data_collect(train)
     k = choose_cutoff(config)
-    whole = trainer.evaluate(valid, load_best_model=False)
+    whole = Evaluation(None, trainer.evaluate(valid, load_best_model=False))
     whole_ndcg = _read_ndcg(trainer, k)
-    rows = [["whole model", *(f"{value:.4f}" for value in whole.values()), ""]]
+    evaluations = [whole]
     for part, parameters in tqdm(
         find_parts(model).items(), desc="parts", disable=None if config["show_progress"] else True
     ):
         with switch_off(parameters):
-            result = trainer.evaluate(valid, load_best_model=False)
-        cells = [_format_with_change(result[name], value) for name, value in whole.items()]
-        rows.append([f"without {part}", *cells, _format_interval(_read_ndcg(trainer, k) - whole_ndcg)])
-    table = Table(["", *whole, f"NDCG@{k} change (95% interval)"], rows)
-    if len(whole_ndcg) < 2 or len(rows) == 1:
-        return Table(table.header[:-1], [row[:-1] for row in rows])
-    return table
+            metrics = trainer.evaluate(valid, load_best_model=False)
+        change = run_paired_test(part, _read_ndcg(trainer, k) - whole_ndcg) if len(whole_ndcg) > 1 else None
+        evaluations.append(Evaluation(part, metrics, change))
+    return evaluations
+
+
+def tabulate_evaluations(evaluations: list[Evaluation], k: int) -> Table:
+    """Tabulate the metrics of the whole model and, with the change in percent, without each part.
+
+    The last rows are the change of NDCG@k per user and its 95% interval, where they are known.
+
+    Args:
+        evaluations: the whole model first.
+        k: the cutoff.
+    """
+    whole, *others = evaluations
+    header = ["metric", "whole model", *(f"without {each.part}" for each in others)]
+    rows = []
+    for name, value in whole.metrics.items():
+        rows.append([name, f"{value:.4f}", *(_format_with_change(each.metrics[name], value) for each in others)])
+    changes = [each.change for each in others if each.change is not None]
+    if changes:
+        rows.append([f"NDCG@{k} change", "", *(f"{change.mean:+.4f}" for change in changes)])
+        rows.append(["95% interval", "", *(f"{change.low:+.4f} to {change.high:+.4f}" for change in changes)])
+    return Table(header, rows)
+
+
+def describe_evaluations(evaluations: list[Evaluation], model: str, metric: str, k: int) -> tuple[str, list[str]]:
+    """Say how good a model is on validation, and which part it relies on most.
+
+    Args:
+        evaluations: the whole model first.
+        model: the name of the model.
+        metric: the validation metric.
+        k: the cutoff.
+
+    Returns:
+        A headline and details, in plain text.
+    """
+    whole, *others = evaluations
+    headline = f"{model} has a validation {metric} of {whole.metrics[metric.lower()]:.4f}."
+    changes = [each.change for each in others if each.change is not None]
+    if not changes:
+        return headline, []
+    largest = min(changes, key=lambda change: change.mean)
+    if largest.mean >= 0:
+        return headline, [f"Without any one of its parts, NDCG@{k} does not fall: it relies on none of them alone."]
+    is_certain = correct_by_holm([change.p for change in changes])[changes.index(largest)] < LEVEL
+    chance = "more than chance over users" if is_certain else "which may be chance"
+    interval = f"95% interval {largest.low:+.4f} to {largest.high:+.4f}, {largest.users:,} users"
+    return headline, [
+        f"It relies most on its {largest.label}: without it NDCG@{k} falls by {-largest.mean:.4f}, {chance} ({interval})."
+    ]
 
 
 def _read_ndcg(trainer: Trainer, k: int) -> np.ndarray:
     """Return NDCG@k of each target of the last evaluation, ``[targets]``, in the order of the loader."""
     ranks = trainer.eval_collector.ranks()["rank"]
     return np.where(ranks <= k, GAINS["ndcg"](ranks, k), 0.0)
-
-
-def _format_interval(values: np.ndarray) -> str:
-    if len(values) < 2:
-        return ""
-    change = run_paired_test("", values)
-    return f"{change.mean:+.4f} ({change.low:+.4f} to {change.high:+.4f})"
 
 
 def _format_with_change(value: float, whole: float) -> str:

@@ -1,4 +1,4 @@
-"""Show the trials of a search as a table and a plot."""
+"""Show the trials of a search as a table, a plot and a page."""
 
 from __future__ import annotations
 
@@ -17,15 +17,25 @@ MAX_LABEL_CHARACTERS = 24
 """The labels of the choices of a setting are turned upright where they have more characters together."""
 
 
-def tabulate_trials(trials: list[dict], best: dict) -> Table:
+EDGE = 0.05
+"""A best value that is closer to an end of its range than this share of the range suggests to widen it."""
+
+PLOT_CAPTION = (
+    "Validation score by trial, with the best so far, and by the value of each setting. The star is the best trial in every "
+    "plot. Choices have a line at the median of their trials: where these lines differ little, the setting matters little."
+)
+
+
+def tabulate_trials(trials: list[dict], best: dict, with_metrics: bool = True) -> Table:
     """Tabulate the settings and validation metrics of every trial in order, with the row of the best one marked.
 
     Args:
         trials: ``params, best_valid_score, best_valid_result, epochs, seconds`` of each.
         best: one of them.
+        with_metrics: whether to list all metrics, not only the validation score.
     """
     names = list(best["params"])
-    metrics = list(best["best_valid_result"])
+    metrics = list(best["best_valid_result"]) if with_metrics else []
     header = ["trial", *names, "valid score", *metrics, "epochs", "seconds"]
     rows = []
     for number, trial in enumerate(trials, 1):
@@ -37,6 +47,70 @@ def tabulate_trials(trials: list[dict], best: dict) -> Table:
         rows.append(row)
     best_row = trials.index(best)
     return Table(header, rows, {(best_row, column) for column in range(len(header))})
+
+
+def render_search(
+    title: str, trials: list[dict], metric: str, space: dict[str, Range], plot: bytes, result: dict
+) -> str:
+    """Return an HTML page on a search, which begins with its best settings.
+
+    Args:
+        title: the title of the page.
+        trials: see :func:`tabulate_trials`.
+        metric: the name of the validation metric.
+        space: the range of each setting.
+        plot: the bytes of the picture of :func:`plot_trials`.
+        result: the result of the run with the best settings, see :func:`.experiment.run`.
+    """
+    best = find_best(trials, result["valid_score_bigger"])
+    headline = f"The best of {len(trials)} trials has a validation {metric} of {best['best_valid_score']:.4f}: "
+    headline += f"{_list_settings(best['params'])}."
+    scores = [trial["best_valid_score"] for trial in trials]
+    details = [f"The trials have a median of {np.median(scores):.4f}, the worst {_find_worst(scores, result):.4f}."]
+    tested = result["test_result"].get(metric.lower())
+    if tested is not None:
+        details.append(
+            f"The model with these settings has a test {metric} of {tested:.4f}. The test part was used for it alone, once."
+        )
+    details += [
+        f"The best {name}, {_format_value(best['params'][name])}, is at an end of its range: a wider one may have better values."
+        for name in find_edges(best["params"], space)
+    ]
+    return report.render_page(
+        title,
+        report.render_verdict(headline, details),
+        f"<p>{report.state_date()}</p>\n",
+        report.render_section("Scores"),
+        report.render_image(plot, PLOT_CAPTION),
+        report.render_section("Trials"),
+        tabulate_trials(trials, best, with_metrics=False).to_html(),
+    )
+
+
+def find_best(trials: list[dict], bigger: bool) -> dict:
+    """Return the trial with the best validation score."""
+    return (max if bigger else min)(trials, key=lambda trial: trial["best_valid_score"])
+
+
+def find_edges(params: dict, space: dict[str, Range]) -> list[str]:
+    """Return the settings whose value is at an end of a range of numbers, within :data:`EDGE` of it."""
+    edges = []
+    for name, each in space.items():
+        if each.kind == "choice":
+            continue
+        low, high = each.values[:2]
+        value = np.log(params[name]) if each.kind == "loguniform" else params[name]
+        if min(value - low, high - value) <= EDGE * (high - low):
+            edges.append(name)
+    return edges
+
+
+def _find_worst(scores: list[float], result: dict) -> float:
+    return min(scores) if result["valid_score_bigger"] else max(scores)
+
+
+def _list_settings(params: dict) -> str:
+    return ", ".join(f"{name} {_format_value(value)}" for name, value in params.items())
 
 
 def plot_trials(trials: list[dict], metric: str, bigger: bool, space: dict[str, Range]) -> Figure:
@@ -54,9 +128,9 @@ def plot_trials(trials: list[dict], metric: str, bigger: bool, space: dict[str, 
     scores = np.array([trial["best_valid_score"] for trial in trials])
     best = scores.argmax() if bigger else scores.argmin()
     names = list(trials[0]["params"])
-    columns = min(3, len(names) + 1)
+    columns = 2
     rows = -(-(len(names) + 1) // columns)
-    fig = report.new_figure(3.2 * columns, 2.8 * rows)
+    fig = report.new_figure(3 * columns, 2.7 * rows)
     axes = fig.subplots(rows, columns, sharey=True, squeeze=False)
     score_ax, *setting_axes = axes.flat
     best_so_far = np.maximum.accumulate(scores) if bigger else np.minimum.accumulate(scores)
@@ -70,9 +144,7 @@ def plot_trials(trials: list[dict], metric: str, bigger: bool, space: dict[str, 
         if space[name].kind == "choice":
             values = _place_choices(ax, values, space[name].values)
             for place in np.unique(values):
-                ax.hlines(
-                    np.median(scores[values == place]), place - 0.3, place + 0.3, "C0", label="median of a choice"
-                )
+                ax.hlines(np.median(scores[values == place]), place - 0.3, place + 0.3, "C0", label="median")
         elif space[name].kind == "loguniform":
             ax.set_xscale("log")
         _plot_scores(ax, values, scores, best)

@@ -28,7 +28,7 @@ from recbole_echomamba.system.files import (
 )
 from recbole_echomamba.training.run_directory import reuse_or_resume
 from recbole_echomamba.tuning.objective import Objective
-from recbole_echomamba.tuning.report import plot_trials, tabulate_trials
+from recbole_echomamba.tuning.report import find_best, plot_trials, render_search, tabulate_trials
 from recbole_echomamba.tuning.search_space import Range, convert_to_plain, read_space
 
 
@@ -67,8 +67,8 @@ def tune(
 ) -> dict:
     """Search by validation, then train the best settings once more and test them; nothing else reads the test part.
 
-    Writes ``best.yaml`` (for ``--config_files``), ``trials.csv``, ``trials.md`` and ``trials.png`` into ``out``, and keeps the
-    trials there to resume the search.
+    Writes ``best.yaml`` (for ``--config_files``), ``trials.csv``, ``trials.md``, ``trials.png`` and the page ``report.html`` into
+    ``out``, and keeps the trials there to resume the search.
 
     Args:
         model: the name or class of the model, see :func:`.get_model`, unless a config file has it.
@@ -90,7 +90,8 @@ def tune(
         gpus_per_trial: the GPUs that Ray reserves for each trial.
 
     Returns:
-        The result of the last run, see :func:`.experiment.run`, and ``best_file``, the path of ``best.yaml``.
+        The result of the last run, see :func:`.experiment.run`, with the paths of ``best.yaml`` (``best_file``) and of the page
+        (``report``).
 
     Raises:
         MissingFileError: the data, ``params_file`` or the folder of an output file does not exist.
@@ -122,19 +123,18 @@ def tune(
 
     objective = make_objective(model, dataset, config_file_list or [], common, config)
     trials = drop_failed(run_search(objective, space, out, config, options))
-    choose = max if config["valid_metric_bigger"] else min
-    best = choose(trials, key=lambda trial: trial["best_valid_score"])
+    best = find_best(trials, config["valid_metric_bigger"])
 
     if options.tool != "Optuna":
         # no other process writes into this folder
         remove_leftovers(out)
     write_best_settings(out / "best.yaml", config, best["params"])
     table = tabulate_trials(trials, best)
-    title = f"# {config.model} on {dataset}: {len(trials)} trials, {tool}, by validation {config['valid_metric']}"
+    title = f"{config.model} on {dataset}: {len(trials)} trials, {tool}, by validation {config['valid_metric']}"
     write_text(out / "trials.csv", table.to_csv())
-    write_text(table_file, f"{report.escape_markdown(title)}\n\n{table.to_markdown()}")
-    fig = plot_trials(trials, config["valid_metric"], config["valid_metric_bigger"], space)
-    write_atomically(plot_file, lambda file: Path(file).write_bytes(report.encode_png(fig)))
+    write_text(table_file, f"# {report.escape_markdown(title)}\n\n{table.to_markdown()}")
+    plot = report.encode_png(plot_trials(trials, config["valid_metric"], config["valid_metric_bigger"], space))
+    write_atomically(plot_file, lambda file: Path(file).write_bytes(plot))
 
     new_run = {
         "model": model,
@@ -144,7 +144,8 @@ def tune(
     }
     best_config = Config(**new_run)
     result = reuse_or_resume(out / "runs", best_config, data_hash, best_config["seed"], run, new_run)
-    return {**result, "best_file": str(out / "best.yaml")}
+    write_text(out / "report.html", render_search(title, trials, config["valid_metric"], space, plot, result))
+    return {**result, "best_file": str(out / "best.yaml"), "report": str(out / "report.html")}
 
 
 def check_options(options: SearchOptions, config: Config, space: dict[str, Range]) -> None:
