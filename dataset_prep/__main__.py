@@ -14,7 +14,7 @@ from dataset_prep.download import download
 from dataset_prep.errors import PreparationError, one_line
 from dataset_prep.preparation import prepare
 from dataset_prep.raw_files import LARGEST_RATIO, RawFiles
-from dataset_prep.rows import MalformedRows
+from dataset_prep.rows import MOST_SKIPPED, MalformedRows
 
 SOURCES = {name: module for module in (movielens, netflix, tmall, lfm1b, amazon, table) for name in module.NAMES}
 """The module that reads each dataset."""
@@ -142,7 +142,13 @@ def _add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         "where timestamp becomes the position in the user's history",
     )
     parser.add_argument(
-        "--skip-bad", action="store_true", help="skip and count malformed rows instead of stopping at the first"
+        "--skip-bad",
+        type=_share,
+        nargs="?",
+        const=MOST_SKIPPED,
+        default=False,
+        metavar="SHARE",
+        help="skip and count malformed rows instead of stopping at the first, up to this share of all (default: %(const)s)",
     )
     strict_help = "stop if the totals differ from the published ones"
     parser.add_argument("--strict", action="store_true", help=argparse.SUPPRESS if name == "table" else strict_help)
@@ -170,6 +176,16 @@ def _new_dataset_name(text: str) -> str:
     if text in SOURCES:
         raise argparse.ArgumentTypeError(f"{text!r} is the name of a dataset with its own settings: choose another")
     return _file_name(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"must be a share above 0 and at most 1, not {text!r}")
+    return share
 
 
 def _positive_number(text: str) -> int:

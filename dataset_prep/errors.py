@@ -24,11 +24,13 @@ class RowError(ValueError):
     Args:
         message: what is wrong, with the value.
         kind: the same without the value, by which skipped rows are counted.
+        cure: what to do about it.
     """
 
-    def __init__(self, message: str, kind: str):
+    def __init__(self, message: str, kind: str, cure: str = "--skip-bad leaves such rows out"):
         super().__init__(message)
         self.kind = kind
+        self.cure = cure
 
 
 @contextmanager

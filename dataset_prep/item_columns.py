@@ -50,7 +50,7 @@ class ItemColumns:
                 try:
                     check_number(text)
                 except RowError as error:
-                    raise RowError(f"{column} {error}", f"{column} {error.kind}") from None
+                    raise RowError(f"{column} {error}", f"{column} {error.kind}", error.cure) from None
         known = self._texts.setdefault(item, texts)
         if known is not texts:
             known[:] = [before or text for before, text in zip(known, texts, strict=True)]

@@ -16,6 +16,7 @@ from dataset_prep.event_log import EventLog, open_event_log
 from dataset_prep.rows import MalformedRows
 from dataset_prep.source import Source
 from dataset_prep.staging import lock_and_stage, publish, remove_leftovers
+from dataset_prep.words import count
 
 WITHOUT_EFFECT = {"raw", "out", "memory_limit", "max_ratio", "force", "download", "name", "debug"}
 """Options that do not change what is written."""
@@ -36,8 +37,8 @@ def prepare(source: Source, options: Namespace, malformed: MalformedRows) -> str
         The number of rows of each file, if there are several, and a line with the numbers of users, items and interactions.
 
     Raises:
-        PreparationError: a row is malformed, the filters leave nothing, the totals differ from the published ones under
-            ``--strict``, another preparation is running, or the disk is full.
+        PreparationError: a row is malformed, too many rows are skipped, the filters leave nothing, the totals differ from the
+            published ones under ``--strict``, another preparation is running, or the disk is full.
     """
     name = options.name
     folder = options.out / name
@@ -48,12 +49,12 @@ def prepare(source: Source, options: Namespace, malformed: MalformedRows) -> str
         if current and not options.force:
             remove_leftovers(folder)
             unchanged = "nothing to do: made from the same files and options (--force prepares it again)"
-            return f"{_summary(name, current['counts'])}\n{unchanged}"
+            return f"{_summary(name, folder, current['counts'])}\n{unchanged}"
         rows_of_files: dict[str, int] = {}
         with lock_and_stage(folder) as staging:
             print(*source.notes, sep="\n", end="\n" if source.notes else "", file=sys.stderr)
             try:
-                counts = _write_files(source, options, staging, rows_of_files)
+                counts = _write_files(source, options, staging, rows_of_files, malformed)
             finally:
                 for line in malformed.describe():
                     print(line, file=sys.stderr)
@@ -64,13 +65,15 @@ def prepare(source: Source, options: Namespace, malformed: MalformedRows) -> str
             earlier_files = record.list_files(folder, name)
             publish(staging, folder, [file.name for file in files], record=f"{name}.prep.json")
             _delete_outdated_features(source, folder, name, earlier_files)
-    return "\n".join([*_describe_files(rows_of_files), _summary(name, counts)])
+    return "\n".join([*_describe_files(rows_of_files), _summary(name, folder, counts)])
 
 
-def _write_files(source: Source, options: Namespace, staging: Path, rows_of_files: dict[str, int]) -> dict[str, int]:
+def _write_files(
+    source: Source, options: Namespace, staging: Path, rows_of_files: dict[str, int], malformed: MalformedRows
+) -> dict[str, int]:
     """Write the data files into ``staging``, fill ``rows_of_files`` and return the counts for the record."""
     with open_event_log(staging, source.columns, options.memory_limit) as log:
-        log.load(_count_rows(source, rows_of_files))
+        log.load(_count_rows(source, rows_of_files, malformed))
         counts_read = log.counts()
         counts_listed = {}
         for part, feature in source.features.items():
@@ -84,13 +87,14 @@ def _write_files(source: Source, options: Namespace, staging: Path, rows_of_file
     return {**counts, "interactions read": counts_read["interactions"], **counts_listed}
 
 
-def _count_rows(source: Source, rows_of_files: dict[str, int]) -> Iterator[pa.Table]:
-    """Yield the tables of all files; add to ``rows_of_files`` how many rows each file gave."""
+def _count_rows(source: Source, rows_of_files: dict[str, int], malformed: MalformedRows) -> Iterator[pa.Table]:
+    """Yield the tables of all files; add to ``rows_of_files`` how many rows each file gave, and check how many were malformed."""
     for file, tables in source.events:
         rows_of_files[file.label] = 0
         for table in tables:
             rows_of_files[file.label] += len(table)
             yield table
+    malformed.check_share(sum(rows_of_files.values()))
 
 
 def _describe_files(rows_of_files: dict[str, int]) -> list[str]:
@@ -98,10 +102,10 @@ def _describe_files(rows_of_files: dict[str, int]) -> list[str]:
         return []
     by_size = sorted(rows_of_files, key=rows_of_files.__getitem__)
     if len(by_size) > MOST_LISTED_FILES:
-        smallest, largest = (f"{rows_of_files[file]:,} rows from {file}" for file in (by_size[0], by_size[-1]))
+        smallest, largest = (f"{count(rows_of_files[file], 'row')} from {file}" for file in (by_size[0], by_size[-1]))
         total = sum(rows_of_files.values())
         return [f"{total:,} rows from {len(by_size):,} files: between {smallest} and {largest}"]
-    return [f"{rows:,} rows from {file}" for file, rows in rows_of_files.items()]
+    return [f"{count(rows, 'row')} from {file}" for file, rows in rows_of_files.items()]
 
 
 def _filter(log: EventLog, options: Namespace) -> bool:
@@ -142,5 +146,6 @@ def _delete_outdated_features(source: Source, folder: Path, name: str, earlier_f
             (folder / f"{name}.{part}").unlink(missing_ok=True)
 
 
-def _summary(name: str, counts: dict[str, int]) -> str:
-    return f"{name}: {counts['users']} users, {counts['items']} items, {counts['interactions']} interactions"
+def _summary(name: str, folder: Path, counts: dict[str, int]) -> str:
+    sizes = [count(counts[f"{word}s"], word) for word in ("user", "item", "interaction")]
+    return f"{name}: {', '.join(sizes)}, in {folder / name}.inter"

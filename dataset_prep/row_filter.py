@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from dataset_prep.errors import PreparationError
 from dataset_prep.raw_files import RawFile
-from dataset_prep.rows import ROWS_PER_TABLE
+from dataset_prep.rows import ROWS_PER_TABLE, MalformedRows
 
 
 class RowFilter:
@@ -47,12 +47,15 @@ class RowFilter:
                 f"--where={expression!r} names no column; write a condition such as \"event = 'purchase'\""
             )
 
-    def keep(self, file: RawFile, rows: Iterable[tuple[int, Sequence]]) -> Iterator[tuple[int, Sequence]]:
+    def keep(
+        self, file: RawFile, rows: Iterable[tuple[int, Sequence]], malformed: MalformedRows
+    ) -> Iterator[tuple[int, Sequence]]:
         """Yield the numbered rows for which the expression is true, without the values that it reads.
 
         Args:
             file: the file of the rows, for messages.
             rows: the number and the values of each row, the last of them those of :attr:`columns`.
+            malformed: counts the rows that are left out.
 
         Raises:
             PreparationError: the expression cannot be evaluated.
@@ -65,6 +68,8 @@ class RowFilter:
             for (line, values), kept in zip(chunk, self._evaluate(file, texts), strict=True):
                 if kept:
                     yield line, values[:n_own]
+                else:
+                    malformed.filtered += 1
 
     def _evaluate(self, file: RawFile, texts: list[list[str | None]]) -> list[bool]:
         table = pa.table([pa.array(column, pa.string()) for column in texts], names=self.columns)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from dataset_prep.errors import PreparationError, RowError
 from dataset_prep.fields import WHOLE_NUMBER, FieldType
 from dataset_prep.raw_files import DAMAGE_ERRORS, RawFile
+from dataset_prep.words import count
 
 Line = TypeVar("Line")
 Row = TypeVar("Row")
@@ -35,6 +36,9 @@ ROWS_PER_TABLE = 100_000
 SAMPLE_BYTES = 1 << 16
 """How much of a file is compared with :attr:`Layout.looks`."""
 
+MOST_SKIPPED = 0.5
+"""The largest share of malformed rows that ``--skip-bad`` leaves out by default: beyond it, an option is wrong."""
+
 MOST_REASONS = 10
 """How many reasons for skipped rows are listed."""
 
@@ -46,19 +50,24 @@ class MalformedRows:
     """Decide what happens to malformed rows, and count them and the quoted fields that span several lines.
 
     Args:
-        skip: skip and count them (``--skip-bad``) instead of stopping at the first one.
+        skip: the largest share of all rows that may be malformed, which are skipped and counted (``--skip-bad``); with 0, stop at
+            the first one.
 
     Attributes:
         reasons: number of rows skipped for each reason.
         first: message of the first one.
+        blank: number of empty lines, which are no rows.
+        filtered: number of rows that ``--where`` leaves out.
         multiline: number of rows with a quoted field that spans several lines.
         first_multiline: message of the first one.
     """
 
-    def __init__(self, skip: bool = False):
+    def __init__(self, skip: float = 0):
         self.skip = skip
         self.reasons: Counter[str] = Counter()
         self.first: str | None = None
+        self.blank = 0
+        self.filtered = 0
         self.multiline = 0
         self.first_multiline: str | None = None
 
@@ -80,10 +89,27 @@ class MalformedRows:
         """
         message = f"{file.label}:{line}: {reason}"
         if not self.skip:
-            raise PreparationError(f"{message}; --skip-bad leaves such rows out") from None
+            cure = getattr(reason, "cure", "--skip-bad leaves such rows out")
+            raise PreparationError(f"{message}; {cure}") from None
         self.reasons[getattr(reason, "kind", str(reason))] += 1
         if self.first is None:
             self.first = message
+
+    def check_share(self, read: int) -> None:
+        """Check that most rows could be read.
+
+        Args:
+            read: how many could, and were not filtered.
+
+        Raises:
+            PreparationError: more than the share ``skip`` of all rows was skipped.
+        """
+        total = self.count + read + self.filtered
+        if self.count > self.skip * total:
+            raise PreparationError(
+                f"{self.count:,} of {count(total, 'row')} are malformed, the first: {self.first}; mend the options, or leave "
+                "such rows out all the same with --skip-bad=1"
+            )
 
     def note_multiline(self, file: RawFile, line: int, lines: int, hint: str) -> None:
         """Count one row with a quoted field that spans several lines.
@@ -101,28 +127,40 @@ class MalformedRows:
     def describe(self) -> list[str]:
         """Return what was counted as lines of text; none if there is nothing to say."""
         lines = []
+        if self.blank:
+            lines.append(f"left out {count(self.blank, 'empty line')}")
         if self.multiline:
             lines.append(f"rows of several lines: {self.multiline}, the first: {self.first_multiline}")
         if self.count:
-            lines.append(f"skipped {self.count} malformed rows, the first: {self.first}")
+            lines.append(f"skipped {count(self.count, 'malformed row')}, the first: {self.first}")
             listed = self.reasons.most_common(MOST_REASONS)
-            lines += [f"  {count} rows: {reason}" for reason, count in listed]
-            if others := self.count - sum(count for _, count in listed):
-                lines.append(f"  {others} rows: other reasons")
+            lines += [f"  {count(n, 'row')}: {reason}" for reason, n in listed]
+            if others := self.count - sum(n for _, n in listed):
+                lines.append(f"  {count(others, 'row')}: other reasons")
         return lines
 
 
 def parse_rows(
     file: RawFile, lines: Iterable[tuple[int, Line]], parse: Callable[[Line], Row], malformed: MalformedRows
 ) -> Iterator[Row]:
-    """Yield ``parse(content)`` for each ``(line, content)``; report those for which it raises ValueError."""
+    """Yield ``parse(content)`` for each ``(line, content)``; report those for which it raises ValueError, count empty lines."""
     for line, content in lines:
+        if is_blank(content):
+            malformed.blank += 1
+            continue
         try:
             row = parse(content)
         except ValueError as error:
             malformed.report(file, line, error)
         else:
             yield row
+
+
+def is_blank(content: object) -> bool:
+    """Return whether a line, or the fields of one, hold nothing but white space."""
+    if isinstance(content, list) and len(content) < 2:
+        content = "".join(map(str, content))
+    return isinstance(content, bytes | str) and not content.strip()
 
 
 @dataclass(frozen=True)
@@ -225,7 +263,7 @@ class Layout:
             try:
                 values.append(field_type.parse(raw_value))
             except RowError as error:
-                raise RowError(f"{name} {error}", f"{name} {error.kind}") from None
+                raise RowError(f"{name} {error}", f"{name} {error.kind}", error.cure) from None
         return values
 
     def parse_block(self, block: bytes) -> pa.Table | None:

@@ -29,9 +29,10 @@ from dataset_prep.fields import FieldType, check_number
 from dataset_prep.item_columns import ItemColumns
 from dataset_prep.raw_files import DAMAGE_ERRORS, RawFile, RawFiles
 from dataset_prep.row_filter import RowFilter
-from dataset_prep.rows import ROWS_PER_TABLE, Layout, MalformedRows, parse_rows, read_csv, read_lines
+from dataset_prep.rows import ROWS_PER_TABLE, Layout, MalformedRows, is_blank, parse_rows, read_csv, read_lines
 from dataset_prep.source import Source
 from dataset_prep.times import make_time_type
+from dataset_prep.words import count
 
 NAMES = ["table"]
 ACCEPTED_FILES = "point --raw at .csv, .tsv, .jsonl or .parquet files, which may be gzipped or in a zip"
@@ -109,7 +110,7 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
     def read_tables(file: RawFile) -> Iterator[pa.Table]:
         columns = [*chosen.values(), *items.columns, *(row_filter.columns if row_filter else [])]
         rows = _read_rows(file, columns, options, malformed)
-        rows = row_filter.keep(file, rows) if row_filter else rows
+        rows = row_filter.keep(file, rows, malformed) if row_filter else rows
         tables = layout.to_tables(parse_rows(file, rows, parse, malformed))
         return (table.rename_columns(list(chosen)) for table in tables)
 
@@ -150,7 +151,7 @@ def _read_rows(
         return _read_csv_columns(file, delimiter, quoted, columns, malformed, options.encoding)
     if suffix in JSON_LINES:
         return _read_json_columns(file, columns, malformed, options.encoding)
-    return _read_parquet_columns(file, columns)
+    return _read_parquet_columns(file, columns, columns.index(options.time_col))
 
 
 def _read_csv_columns(
@@ -161,10 +162,12 @@ def _read_csv_columns(
     # There are at least three columns, so itemgetter returns a tuple.
     select = itemgetter(*(_position(file, column, header, quoted) for column in columns))
     for line, record in records:
-        if len(record) == len(header):
+        if is_blank(record):
+            malformed.blank += 1
+        elif len(record) == len(header):
             yield line, select(record)
         else:
-            reason = f"{len(record)} fields where the header has {len(header)}"
+            reason = f"{count(len(record), 'field')} where the header has {len(header)}"
             if not quoted and any(value.startswith('"') for value in record):
                 reason += "; if quotes enclose fields, add --quote"
             malformed.report(file, line, reason)
@@ -174,6 +177,9 @@ def _read_json_columns(
     file: RawFile, columns: list[str], malformed: MalformedRows, encoding: str
 ) -> Iterator[tuple[int, Sequence]]:
     for line, text in read_lines(file):
+        if is_blank(text):
+            malformed.blank += 1
+            continue
         try:
             row = json.loads(text.decode(encoding), parse_float=Decimal)
             values = [row[column] for column in columns]
@@ -185,7 +191,8 @@ def _read_json_columns(
             yield line, values
 
 
-def _read_parquet_columns(file: RawFile, columns: list[str]) -> Iterator[tuple[int, Sequence]]:
+def _read_parquet_columns(file: RawFile, columns: list[str], time: int) -> Iterator[tuple[int, Sequence]]:
+    """Yield the numbered rows of the values in ``columns``, of which that at the place ``time`` is the time of the event."""
     try:
         stream = file.open()
         if not stream.seekable():
@@ -202,6 +209,8 @@ def _read_parquet_columns(file: RawFile, columns: list[str]) -> Iterator[tuple[i
             unpacked += sum(_unpacked_bytes(batch[column]) for column in columns)
             file.check_unpacked(unpacked)
             values = [_to_python(batch[column]) for column in columns]
+            if pa.types.is_timestamp(batch[columns[time]].type) and batch[columns[time]].type.unit == "ns":
+                values[time] = _to_seconds(batch[columns[time]])
             yield from enumerate(zip(*values, strict=True), row)
             row += len(batch)
     except (pa.ArrowException, UnicodeDecodeError, *DAMAGE_ERRORS) as error:
@@ -226,6 +235,11 @@ def _unpacked_bytes(column: pa.Array) -> int:
     return pa.compute.sum(lengths.take(column.indices).cast(pa.int64())).as_py() or 0
 
 
+def _to_seconds(column: pa.Array) -> list[Decimal | None]:
+    """Return times in nanoseconds as exact seconds since 1970: Python's datetime has no nanoseconds."""
+    return [None if each is None else Decimal(each).scaleb(-9) for each in column.cast(pa.int64()).to_pylist()]
+
+
 def _to_python(column: pa.Array) -> list:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -243,17 +257,17 @@ def _to_python(column: pa.Array) -> list:
 def _position(file: RawFile, column: str, header: list[str], quoted: bool) -> int:
     if not header:
         raise PreparationError(f"{file.label} is empty")
-    count = header.count(column)
-    if count == 1:
+    found = header.count(column)
+    if found == 1:
         return header.index(column)
     close = difflib.get_close_matches(column, header, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close and not count else ""
+    hint = f"; did you mean {close[0]!r}?" if close and not found else ""
     if len(header) == 1:
         delimiter = next((mark for mark in ";|\t" if mark in header[0]), None)
         hint = f"; use --delimiter={delimiter!r}?" if delimiter else ""
     elif not quoted and f'"{column}"' in header:
         hint = "; if quotes enclose fields, add --quote"
-    problem = f"{count} columns are named {column!r}" if count else f"there is no column {column!r}"
+    problem = f"{found} columns are named {column!r}" if found else f"there is no column {column!r}"
     raise PreparationError(f"{file.label}:1: {problem} among {', '.join(header)}{hint}")
 
 

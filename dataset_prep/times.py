@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -12,6 +13,12 @@ from dataset_prep.errors import RowError
 from dataset_prep.fields import FieldType, check_number
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+FORMAT_CURE = (
+    "say how times are written, such as --time-format='%d.%m.%Y %H:%M', or leave such rows out with --skip-bad"
+)
+NANOSECONDS = re.compile(r"(.*:\d\d[.,]\d{6})(\d{1,3})(\D.*)?", re.ASCII)
+"""A time with digits after those that Python's datetime keeps."""
+
 TIME_LIMIT = Decimal(10) ** 19
 """Python's decimals have 28 digits, of which nine are decimals of the time."""
 
@@ -45,21 +52,27 @@ def _parse_formatted_time(text: str, time_format: str) -> datetime:
         return datetime.strptime(text, time_format)
     except ValueError:
         raise RowError(
-            f"is {text!r}, not a time written as {time_format}", "is not written as --time-format says"
+            f"is {text!r}, not a time written as {time_format}", "is not written as --time-format says", FORMAT_CURE
         ) from None
 
 
-def _parse_time_text(text: str) -> Decimal | datetime:
+def _parse_time_text(text: str) -> Decimal:
     try:
         return Decimal(check_number(text))
     except (ValueError, InvalidOperation):
         pass
+    if not text:
+        raise RowError("is empty", "is empty")
+    nanoseconds = 0
+    if found := NANOSECONDS.fullmatch(text):
+        text, nanoseconds = found[1] + (found[3] or ""), int(found[2].ljust(3, "0"))
     try:
         # Python 3.10 does not know the final Z.
-        return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
     except ValueError as error:
         kind = "neither a number nor an ISO time"
-        raise RowError(f"is {text!r}, {kind}: {error}", f"is {kind}") from None
+        raise RowError(f"is {text!r}, {kind}: {error}", f"is {kind}", FORMAT_CURE) from None
+    return _seconds_since_1970(moment) + Decimal(nanoseconds).scaleb(-9)
 
 
 def _seconds_since_1970(moment: date) -> Decimal:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from dataset_prep.words import count
 from recbole_echomamba.config.model_names import class_name
 from recbole_echomamba.config.settings_hash import hashed_settings
 from recbole_echomamba.data.recorded_table import read_recorded_table
@@ -37,7 +38,7 @@ Research on sequential recommendation, and ranking the items of the data for peo
 is not meant for decisions on people."""
 
 LIMITS = """\
-- It knows {items:,} items. Newer ones cannot be recommended before a model is trained again.
+- It knows {items}. Newer ones cannot be recommended before a model is trained again.
 - It reads the last {length} items of a history, and nothing else of a person or an item{times}.
 - A score orders items for one history. It is no probability, and cannot be compared between histories or models.
 - The figures are on past interactions: what would have happened had people seen other items is not measured. Like any model
@@ -101,7 +102,7 @@ def render_card(run: Path, settings: dict, result: dict) -> str:
         "Evaluation": _describe_evaluation(run, settings, result),
         "Intended use": INTENDED_USE,
         "Limits": LIMITS.format(
-            items=items,
+            items=count(items, "item"),
             length=settings["MAX_ITEM_LIST_LENGTH"],
             times=", but for the times of these items" if settings.get("time_gaps") else "",
             leak=LEAK if _ends_by_user(settings) else "",
@@ -166,7 +167,7 @@ def _describe_data(dataset: str, settings: dict, users: int, items: int) -> str:
     order = "compared exactly" if settings.get("exact_time_order") else "rounded to float32 as in RecBole"
     return "\n".join(
         [
-            f"- dataset: {escape_markdown(dataset)}, {users:,} users and {items:,} items after filtering",
+            f"- dataset: {escape_markdown(dataset)}, {count(users, 'user')} and {count(items, 'item')} after filtering",
             f"- interactions kept of each user: {settings.get('user_inter_num_interval') or 'all'}; of each item: "
             f"{settings.get('item_inter_num_interval') or 'all'}; by value: {settings.get('val_interval') or 'all'}",
             f"- order: by time, {order}; equal times in the order of the file",
@@ -180,7 +181,9 @@ def _describe_evaluation(run: Path, settings: dict, result: dict) -> str:
     warnings = ["Warnings of the run:", "\n".join(notes)] if notes else []
     if not result["test_result"]:
         text = "The model was trained on all data (`train_on: all`) for "
-        return "\n\n".join([f"{text}{result['epochs']} epochs. **It was neither validated nor tested.**", *warnings])
+        return "\n\n".join(
+            [f"{text}{count(result['epochs'], 'epoch')}. **It was neither validated nor tested.**", *warnings]
+        )
     errors = _read_standard_errors(run, list(result["test_result"]))
     header, columns = ["metric"], []
     for end in PROTOCOLS:
@@ -238,7 +241,7 @@ def _describe_origin(result: dict) -> str:
     }
     lines = [f"- {name}: `{digest}`" for name, digest in digests.items()]
     lines += [f"- seed: {result['seed']}", f"- machine: {escape_markdown(machine)}"]
-    lines.append(f"- training: {result['epochs']} epochs of {result['seconds_per_epoch']:.1f} s")
+    lines.append(f"- training: {count(result['epochs'], 'epoch')} of {result['seconds_per_epoch']:.1f} s")
     return "\n".join(lines)
 
 

@@ -19,6 +19,7 @@ from recbole_echomamba.config.model_names import FULL_RANKING_ONLY, is_registere
 from recbole_echomamba.data.dataset_files import atomic_files
 from recbole_echomamba.data.preparation import create_dataset, data_preparation
 from recbole_echomamba.data.run_ids import DataNeeded, RunIds
+from recbole_echomamba.data.run_warnings import warn_of_data
 from recbole_echomamba.data.transform import construct_transform
 from recbole_echomamba.data.vocabulary import renumber_like_run
 from recbole_echomamba.models import RECOMMENDERS
@@ -263,6 +264,8 @@ def _run(config: Config, options: RunOptions, log: RunLog) -> dict:
     if is_main_process(config):
         PROGRESS.info("%s on %s, seed %d", config.model, config.dataset, config["seed"])
     built = build(config, before_split=partial(_prepare_dataset, config, options, log))
+    if is_main_process(config):
+        warn_of_data(config, built.dataset, [loader.dataset for loader in (built.train, built.valid, built.test)])
     _suggest_sampled_loss(config, built.dataset.item_num)
     _log_model(config, built)
     trainer = Trainer(config, built.model)

@@ -42,7 +42,7 @@ def test_a_custom_model_trains_and_loads_again(run_example):
 
 def test_a_log_becomes_recommendations_in_its_own_ids(run_example):
     lines = run_example("own_log.py")
-    assert lines[0] == "shop: 40 users, 6 items, 560 interactions"
+    assert lines[0].startswith("shop: 40 users, 6 items, 560 interactions, in ")
     assert "test Hit@1 1.00" in lines[1]
     recommended = {(row[0], row[2]): row[1] for row in (line.split() for line in lines) if len(row) == 4}
     # after 14 days customer-0 has bought up to butter, customer-1 up to cheese

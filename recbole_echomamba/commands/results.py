@@ -6,6 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from dataset_prep.words import count
+
 
 def format_result(result: dict) -> str:
     """Return the warnings and the metrics of a run, with its cost and its directory.
@@ -18,11 +20,11 @@ def format_result(result: dict) -> str:
     directory = f"saved in {result['run_directory']}"
     lines = [format_warnings(result.get("warnings", []))]
     if result["test_result"]:
-        best = f"best after {result['best_epoch'] + 1} of {result['epochs']} epochs"
+        best = f"best after {result['best_epoch'] + 1} of {count(result['epochs'], 'epoch')}"
         speed = f"{result['users_per_second']:.0f} users/s tested"
         lines += [f"{title}: {best}, {cost}, {speed}", _draw_metrics(result)]
     else:
-        lines += [f"{title}: {result['epochs']} epochs, {cost}; there is no test part"]
+        lines += [f"{title}: {count(result['epochs'], 'epoch')}, {cost}; there is no test part"]
     return "\n".join([*lines, directory])
 
 
@@ -30,9 +32,7 @@ def format_warnings(warnings: list[str]) -> str:
     """Return warnings, one in a line, under a heading; nothing if there are none."""
     if not warnings:
         return ""
-    return "\n".join(
-        [f"\n{len(warnings)} warning{'s' if len(warnings) > 1 else ''}:", *(f"- {text}" for text in warnings), ""]
-    )
+    return "\n".join([f"\n{count(len(warnings), 'warning')}:", *(f"- {text}" for text in warnings), ""])
 
 
 def format_next_commands(result: dict, model: str) -> str:

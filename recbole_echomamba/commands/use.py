@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from dataset_prep.words import count
 from recbole_echomamba.commands.shared import add_custom_model, split_history
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import check_writable
@@ -65,7 +66,8 @@ def execute_recommend(options: argparse.Namespace, settings: dict[str, str]) -> 
         histories=None if options.histories is None else read_histories(options.histories),
     )
     write_recommendations(table, options.out)
-    print(f"wrote {len(table)} recommendations for {table['user_id'].nunique()} users to {options.out}")
+    users = count(table["user_id"].nunique(), "user")
+    print(f"wrote {count(len(table), 'recommendation')} for {users} to {options.out}")
 
 
 def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:

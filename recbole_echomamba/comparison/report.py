@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from dataset_prep.words import count
 from recbole_echomamba import report
 from recbole_echomamba.comparison import plots, tables
 from recbole_echomamba.comparison.compare import ROWS_FILE, Comparison, describe_rows
@@ -152,11 +153,12 @@ def describe_setup(comparison: Comparison) -> str:
     own_loss = [label for label, each in comparison.configs.items() if has_fixed_loss(each)]
     common_loss = next((each["loss_type"] for each in comparison.configs.values() if not has_fixed_loss(each)), "none")
     other_losses = f" (except {', '.join(own_loss)}, with their own)" if own_loss else ""
-    patience = f"{config['stopping_step'] + 1} validations in a row below the best {config['valid_metric']}"
+    patience = f"{count(config['stopping_step'] + 1, 'validation')} in a row below the best {config['valid_metric']}"
+    length, epochs = count(config["MAX_ITEM_LIST_LENGTH"], "item"), count(config["epochs"], "epoch")
     return (
         f"The same for every model: data {comparison.dataset} (sha256 {comparison.first_result['data_hash'][:10]}), "
         "the last item of each user held out for the test and the one before it for validation, all items ranked, at most "
-        f"{config['MAX_ITEM_LIST_LENGTH']} items of history, loss {common_loss}{other_losses}, up to {config['epochs']} epochs "
+        f"{length} of history, loss {common_loss}{other_losses}, up to {epochs} "
         f"with batches of {config['train_batch_size']}, stopped after {patience}; seeds {list_seeds(comparison)}. "
         f"Interactions are ordered by time, {describe_time_order(config)}. {_list_forms(comparison)}"
         f"Mean ± standard deviation over seeds.{_list_changes(comparison)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dataset_prep.words import count
 from recbole_echomamba.comparison.compare import Comparison
 from recbole_echomamba.comparison.contenders import has_fixed_loss
 from recbole_echomamba.comparison.statistics import Difference, format_p
@@ -161,7 +162,7 @@ def _describe_seeds(comparison: Comparison, lead: Lead, k: int) -> str:
     if not common:
         return sentence
     ahead = sum(winner[seed] > loser[seed] for seed in common)
-    return f"{sentence} {lead.winner} is ahead of {lead.loser} with {ahead} of {len(common)} seeds."
+    return f"{sentence} {lead.winner} is ahead of {lead.loser} with {ahead} of {count(len(common), 'seed')}."
 
 
 def _describe_rising(comparison: Comparison) -> list[str]:

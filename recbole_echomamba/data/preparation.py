@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pandas as pd
 import recbole.data.dataset
 import torch
@@ -11,6 +9,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.utils import create_samplers
 from recbole.utils import FeatureType
 
+from dataset_prep.words import count
 from recbole_echomamba.config.checks import as_list
 from recbole_echomamba.data.compatible_dataset import CompatibleDataset, make_compatible
 from recbole_echomamba.data.dataloader import FullSortLoader, NegSampleLoader, TrainLoader
@@ -23,16 +22,12 @@ from recbole_echomamba.data.dataset_files import (
     explain_unreadable,
     read_inter_header,
 )
-from recbole_echomamba.data.samples import join_samples, measure_future
+from recbole_echomamba.data.samples import join_samples
 from recbole_echomamba.data.sequence_loader import SequenceLoader
 from recbole_echomamba.data.split_files import SplitFilesDataset
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
-from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import UserError
-from recbole_echomamba.system.ranks import is_distributed, is_first_on_machine, is_main_process
-
-MAX_TIMES = 1_000_000
-"""How many training interactions are looked at to say how many are later than the test targets."""
+from recbole_echomamba.system.ranks import is_distributed, is_first_on_machine
 
 MIN_INTERACTIONS = 4
 """How many interactions leave-one-out needs of a user: one to start from, and one each to train, validate and test."""
@@ -84,7 +79,6 @@ def data_preparation(config, dataset):
     if config["save_dataset"] or config["save_dataloaders"]:
         raise UserError("save_dataset and save_dataloaders pickle objects; data_cache keeps prepared data instead")
     parts = _build_parts(config, dataset)
-    _log_future(config, parts)
     samplers = create_samplers(config, dataset, parts)
     if config["train_on"] == "all":
         parts[0] = _join_parts(dataset, parts)
@@ -105,10 +99,6 @@ def _build_parts(config, dataset) -> list:
         # validation comes before the test, and either may be left out
         place = 2 if "valid" in config["benchmark_filename"][1] else 1
         parts.insert(place, dataset.copy(parts[0].inter_feat[:0]))
-    if not len(parts[1]) and config["train_on"] != "all" and is_main_process(config):
-        logging.getLogger().warning(
-            "there is no validation part: training lasts all %d epochs, and the last one is tested", config["epochs"]
-        )
     return parts
 
 
@@ -142,7 +132,7 @@ def _check_sizes(config, dataset) -> None:
     name, items, largest_k = config["dataset"], dataset.item_num - 1, max(config["topk"])
     if largest_k > items:
         raise UserError(
-            f"dataset {name} has {items} items after filtering, but topk asks for {largest_k}; set topk lower"
+            f"dataset {name} has {count(items, 'item')} after filtering, but topk asks for {largest_k}; set topk lower"
         )
     if "LS" not in config["eval_args"]["split"] or config["benchmark_filename"]:
         return
@@ -200,21 +190,3 @@ def _require_windows(dataset, setting: str, default: str) -> None:
     if not isinstance(dataset, WindowedDataset):
         reason = "not possible with benchmark files or numerical features"
         raise UserError(f"{setting}: all is {reason}; set {setting}: {default}")
-
-
-def _log_future(config, parts) -> None:
-    """Warn where the split lets a model learn from interactions that are later than the targets it is tested on."""
-    train, test = parts[0].inter_feat, parts[2].inter_feat
-    if not isinstance(train, WindowedInteraction) or not is_main_process(config):
-        return
-    # of a large dataset every so many rows are enough for a share
-    step = max(1, len(train) // MAX_TIMES)
-    chosen = ((train, slice(None, None, step)), (test, slice(None)))
-    times = (part.flat[config["TIME_FIELD"]][part.samples.read(index)[0]].numpy() for part, index in chosen)
-    share = measure_future(*times)
-    if share:
-        logging.getLogger().warning(
-            "on average %.0f%% of the training interactions are later than a test target: leave-one-out lets the model learn "
-            "from the future, in published figures too; docs/protocols.md says how to split by global time",
-            100 * share,
-        )

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from dataset_prep.words import count
 from recbole_echomamba.data.recorded_table import read_recorded_table
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.system.errors import UserError
@@ -71,7 +72,7 @@ def renumber_like_run(dataset, directory: Path | str, data_hash: str, keep_new_i
     removed = dataset.renumber(texts, keep_new_items)
     if removed:
         logging.getLogger().warning(
-            "%d interactions with items that %s was not trained on are left out", removed, directory
+            "%s with items that %s was not trained on left out", count(removed, "interaction"), directory
         )
 
 

@@ -16,6 +16,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from recbole.utils.argument_list import dataset_arguments
 
+from dataset_prep.words import count
 from recbole_echomamba.data import cache
 from recbole_echomamba.data.atomic_file import LazyTokenIds, keep_by_count, read_atomic_file
 from recbole_echomamba.data.compatible_dataset import CompatibleDataset
@@ -106,7 +107,6 @@ class WindowedDataset(CompatibleDataset):
         self.feat_name_list = self._build_feat_name_list()
         self.reordered_users = facts["reordered"]
         self.filtered_users = facts["filtered"]
-        self._warn_of_reordered_users()
 
     def _load_feat(self, filepath, source):
         kinds = self._choose_columns(Path(filepath), source)
@@ -125,9 +125,9 @@ class WindowedDataset(CompatibleDataset):
         missing = ~np.isfinite(frame[self.time_field].to_numpy())
         if missing.any():
             self.logger.warning(
-                "%s: %d rows have no finite %s (%s) and get the mean, as in RecBole",
+                "%s: %s no finite %s (%s) and get the mean, as in RecBole",
                 self._inter_file,
-                missing.sum(),
+                count(missing.sum(), "row has", "rows have"),
                 self.time_field,
                 _list_lines(missing),
             )
@@ -151,10 +151,10 @@ class WindowedDataset(CompatibleDataset):
             if not missing.any():
                 continue
             self.logger.warning(
-                "%s.%s: %d rows without %s are left out (%s); empty fields, NA, null, None and the like count as missing",
+                "%s.%s: %s without %s left out (%s); empty fields, NA, null, None and the like count as missing",
                 self.dataset_name,
                 ending,
-                missing.sum(),
+                count(missing.sum(), "row"),
                 " or ".join(fields),
                 _list_lines(missing),
             )
@@ -195,16 +195,6 @@ class WindowedDataset(CompatibleDataset):
         self.reordered_users = count_reordered_users(user[order], time[order])
         columns = {name: frame[name].to_numpy()[order].astype(STORED_TYPES[self.field2type[name]]) for name in frame}
         self.inter_feat = pd.DataFrame(columns, copy=False)
-        self._warn_of_reordered_users()
-
-    def _warn_of_reordered_users(self) -> None:
-        if self.reordered_users:
-            self.logger.warning(
-                "%d users have another last item than their exact times give: RecBole rounds times to float32, and rows with "
-                "the same rounded time keep the order of the file. Published results include this effect; "
-                "exact_time_order=True sorts exactly",
-                self.reordered_users,
-            )
 
     def renumber(self, texts: dict[str, np.ndarray], keep_new_items: bool = False) -> int:
         """Number users and items by given texts, before :meth:`build`.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from dataset_prep.words import count
 from recbole_echomamba import report
 from recbole_echomamba.comparison.statistics import choose_cutoff
 from recbole_echomamba.experiment import load_run
@@ -170,7 +171,7 @@ def render_side_by_side(labels: list[str], runs: list[list[Section]]) -> list[st
 def _describe_run(run: Path | str, config, model: nn.Module) -> str:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     text = (
-        f"{config['model']} on {config['dataset']}, seed {config['seed']}, {parameters:,} parameters, "
+        f"{config['model']} on {config['dataset']}, seed {config['seed']}, {count(parameters, 'parameter')}, "
         f"kept in {Path(run).resolve().name}."
     )
     return f"<p>{html.escape(text)}</p>\n"

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dataset_prep.words import count
 from recbole_echomamba import ops
 from recbole_echomamba.data.dataloader import limit_batch_size
 from recbole_echomamba.data.histories import Histories, HistoryBatch, pad_histories
@@ -128,7 +129,9 @@ class Recommender:
         if n_without == len(scores):
             raise UserError("no item is left to recommend: with exclude_seen the users have seen all allowed items")
         if n_without:
-            logging.getLogger().warning("%d users get no recommendations: they have seen all allowed items", n_without)
+            logging.getLogger().warning(
+                "%s no recommendations: all allowed items are seen", count(n_without, "user gets", "users get")
+            )
         table = self._make_table("user_id", user_ids, "item_id", numbers, scores)
         if title_of is not None:
             table["title"] = table["item_id"].map(title_of)
@@ -177,7 +180,9 @@ class Recommender:
             raise UserError("there is no history to recommend from; give at least one")
         numbers = {str(name): find_item_ids(self.dataset, items, skip_unknown) for name, items in named.items()}
         if skip_unknown and (empty := [name for name, items in numbers.items() if not len(items)]):
-            logging.getLogger().warning("left out %d histories without a known item, such as %s", len(empty), empty[0])
+            logging.getLogger().warning(
+                "left out %s without a known item, such as %s", count(len(empty), "history", "histories"), empty[0]
+            )
             numbers = {name: items for name, items in numbers.items() if len(items)}
         if not numbers:
             raise UserError("no history holds a known item; name at least one item of the dataset")

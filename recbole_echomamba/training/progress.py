@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from dataset_prep.words import count
 from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.settings_hash import hashed_settings
 from recbole_echomamba.system.hardware import describe_machine
@@ -36,9 +37,15 @@ def open_log(log: RunLog, config: Config) -> Path:
 
 def show_dataset(dataset, log_file: Path) -> None:
     """Show the size of a dataset that is not split yet, and where its run is logged."""
-    sizes = f"{dataset.user_num - 1:,} users, {dataset.item_num - 1:,} items, {dataset.inter_num:,} interactions"
+    sizes = ", ".join(
+        [
+            count(dataset.user_num - 1, "user"),
+            count(dataset.item_num - 1, "item"),
+            count(dataset.inter_num, "interaction"),
+        ]
+    )
     filtered = getattr(dataset, "filtered_users", 0)
-    show_line("data", f"{sizes}; {filtered:,} users left out by the filters" if filtered else sizes)
+    show_line("data", f"{sizes}; {count(filtered, 'user')} left out by the filters" if filtered else sizes)
     show_line("log", str(log_file))
 
 
@@ -132,7 +139,7 @@ class EpochLines:
             parts.append(f"best {best['valid_score']:.4f} (epoch {best['epoch'] + 1})")
         parts.append(format_duration(self._seconds[-1]))
         if trainer.cur_step > trainer.stopping_step:
-            parts.append(f"stopped: {trainer.cur_step} validations without a better one")
+            parts.append(f"stopped: {count(trainer.cur_step, 'validation')} without a better one")
         elif done < epochs:
             left = sum(self._seconds) / len(self._seconds) * (epochs - done)
             parts.append(f"at most {format_duration(left)} left")
@@ -142,5 +149,5 @@ class EpochLines:
 def _describe_device(device: torch.device) -> str:
     machine = describe_machine(device)
     threads = machine["threads"]
-    cpu = f"{machine['processor']}, {threads} thread{'s' if threads != 1 else ''}"
+    cpu = f"{machine['processor']}, {count(threads, 'thread')}"
     return f"{machine['gpu']}, {cpu}" if "gpu" in machine else f"CPU, {cpu}"

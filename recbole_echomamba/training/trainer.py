@@ -11,6 +11,7 @@ from filelock import FileLock
 from recbole.trainer import Trainer as RecBoleTrainer
 from recbole.trainer.trainer import AbstractTrainer
 
+from dataset_prep.words import count
 from recbole_echomamba.data.dataloader import ranks_by_blocks
 from recbole_echomamba.data.dataset_files import atomic_files
 from recbole_echomamba.data.vocabulary import write_vocabulary
@@ -193,14 +194,17 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         processes = state.get("processes", self._processes)
         if processes != self._processes:
             raise UserError(
-                f"{directory} was trained in {processes} processes, not in {self._processes}; resume it with --nproc={processes}"
+                f"{directory} was trained in {count(processes, 'process', 'processes')}, not in {self._processes}; resume it "
+                f"with --nproc={processes}"
             )
         if state["data_hash"] != self.data_hash:
             raise UserError(f"the data have changed since {directory} was trained on them; start a new run")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if state["epoch"] + 1 > self.epochs:
-            raise UserError(f"{directory} has trained {state['epoch'] + 1} epochs already; --epochs cannot be lower")
+            raise UserError(
+                f"{directory} has trained {count(state['epoch'] + 1, 'epoch')} already; --epochs cannot be lower"
+            )
         self.start_epoch = state["epoch"] + 1
         self.cur_step = state["cur_step"]
         self.best_valid_score = state["best_valid_score"]
@@ -348,7 +352,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
             return "interrupted"
         if self.run_directory is None:
             return "interrupted; this run is not saved and cannot be resumed"
-        return f"interrupted after {len(self.history)} epochs; resume it with --resume={self.run_directory}"
+        return f"interrupted after {count(len(self.history), 'epoch')}; resume it with --resume={self.run_directory}"
 
     def _map_reduce(self, result, num_sample):
         """Return the metrics as they are: the collector has gathered the users of all processes already."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dataset_prep.words import count
 from recbole_echomamba import report
 from recbole_echomamba.report import Table
 from recbole_echomamba.tuning.search_space import Range, convert_to_plain
@@ -63,7 +64,9 @@ def render_search(
         result: the result of the run with the best settings, see :func:`.experiment.run`.
     """
     best = find_best(trials, result["valid_score_bigger"])
-    headline = f"The best of {len(trials)} trials has a validation {metric} of {best['best_valid_score']:.4f}: "
+    headline = (
+        f"The best of {count(len(trials), 'trial')} has a validation {metric} of {best['best_valid_score']:.4f}: "
+    )
     headline += f"{_list_settings(best['params'])}."
     scores = [trial["best_valid_score"] for trial in trials]
     details = [f"The trials have a median of {np.median(scores):.4f}, the worst {_find_worst(scores, result):.4f}."]

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from recbole.model.abstract_recommender import SequentialRecommender
 
+from dataset_prep.words import count
 from recbole_echomamba import report
 from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.settings_files import PROCESS_KEYS, find_config_file, properties_directory
@@ -130,7 +131,9 @@ def tune(
         remove_leftovers(out)
     write_best_settings(out / "best.yaml", config, best["params"])
     table = tabulate_trials(trials, best)
-    title = f"{config.model} on {dataset}: {len(trials)} trials, {tool}, by validation {config['valid_metric']}"
+    title = (
+        f"{config.model} on {dataset}: {count(len(trials), 'trial')}, {tool}, by validation {config['valid_metric']}"
+    )
     write_text(out / "trials.csv", table.to_csv())
     write_text(table_file, f"# {report.escape_markdown(title)}\n\n{table.to_markdown()}")
     plot = report.encode_png(plot_trials(trials, config["valid_metric"], config["valid_metric_bigger"], space))

@@ -1,8 +1,13 @@
+import logging
+import re
+
 import numpy as np
 import pytest
 import torch
 
+from dataset_prep.__main__ import main as prepare
 from recbole_echomamba import Config, create_dataset, data_preparation
+from recbole_echomamba.data.run_warnings import warn_of_data
 from recbole_echomamba.data.samples import (
     find_run_starts,
     find_samples,
@@ -29,7 +34,8 @@ def test_leave_one_out_says_that_the_future_is_in_training_and_a_global_split_do
     for changed, expected in (({}, True), ({"eval_args": GLOBAL_SPLIT}, False)):
         config = Config("Mamba4Rec", "shifted", config_dict={**settings, **changed})
         caplog.clear()
-        data_preparation(config, create_dataset(config))
+        dataset = create_dataset(config)
+        warn_of_data(config, dataset, [loader.dataset for loader in data_preparation(config, dataset)])
         assert ("of the training interactions are later than a test target" in caplog.text) == expected
 
 
@@ -101,3 +107,57 @@ def test_runs_are_found_across_blocks(monkeypatch):
     for block in (1, 2, 5):
         monkeypatch.setattr("recbole_echomamba.data.samples.BLOCK", block)
         assert find_run_starts(USER).tolist() == whole.tolist() == [0, 5, 6, 10]
+
+
+def find_share(caplog):
+    (text,) = [text for text in caplog.messages if "later than a test target" in text]
+    return int(re.match(r"on average (\d+)%", text)[1]), text
+
+
+@pytest.fixture
+def ordered(tmp_path):
+    """Prepare the same log with its times and, as ``--order time`` does, with positions; users overlap in part."""
+    rows = [f"u{user},i{(user + step) % 6},{20 * user + 7 * step}" for user in range(8) for step in range(9)]
+    (tmp_path / "log.csv").write_text("\n".join(["who,what,when", *rows]) + "\n")
+    columns = ["--user-col=who", "--item-col=what", "--time-col=when"]
+    for order in ("raw", "time"):
+        options = [f"--raw={tmp_path / 'log.csv'}", f"--name={order}", f"--order={order}", f"--out={tmp_path / 'data'}"]
+        assert prepare(["table", *options, *columns]) == 0
+    return {"data_path": str(tmp_path / "data"), "topk": [5], "valid_metric": "NDCG@5"}
+
+
+def test_the_future_is_measured_by_times_where_the_order_is_given_by_positions(settings, ordered, caplog):
+    shares = []
+    for dataset in ("raw", "time"):
+        config = Config("Mamba4Rec", dataset, config_dict={**settings, **ordered})
+        data = create_dataset(config)
+        caplog.clear()
+        warn_of_data(config, data, [loader.dataset for loader in data_preparation(config, data)])
+        shares.append(find_share(caplog)[0])
+    assert shares[0] == shares[1] > 10
+
+
+def test_positions_are_no_global_times_and_no_gaps_and_the_settings_that_give_times_are_named(
+    settings, ordered, caplog
+):
+    caplog.set_level(logging.WARNING)
+    split = {**settings, **ordered, "eval_args": GLOBAL_SPLIT, "time_gaps": True}
+    config = Config("Mamba4Rec", "time", config_dict=split)
+    data = create_dataset(config)
+    warn_of_data(config, data, [loader.dataset for loader in data_preparation(config, data)])
+    share, text = find_share(caplog)
+    assert share > 10
+    assert "this is no split by global time" in text
+    assert any(text.startswith("time_gaps reads no times") for text in caplog.messages)
+    named = {
+        "TIME_FIELD": "raw_timestamp",
+        "load_col": {"inter": ["user_id", "item_id", "raw_timestamp"]},
+        "exact_time_order": True,
+    }
+    for key in named:
+        assert f"{key}: " in text
+    config = Config("Mamba4Rec", "time", config_dict={**split, **named})
+    data = create_dataset(config)
+    caplog.clear()
+    warn_of_data(config, data, [loader.dataset for loader in data_preparation(config, data)])
+    assert not caplog.messages

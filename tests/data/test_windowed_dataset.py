@@ -12,6 +12,7 @@ from recbole.utils import init_seed
 
 from recbole_echomamba import Config, Trainer, create_dataset, data_preparation, get_model
 from recbole_echomamba.data.compatible_dataset import CompatibleDataset
+from recbole_echomamba.data.run_warnings import warn_of_data
 from recbole_echomamba.data.windowed_dataset import WindowedDataset
 from recbole_echomamba.data.windowed_interaction import WindowedInteraction
 from recbole_echomamba.system.errors import UserError
@@ -166,7 +167,7 @@ def test_rows_without_a_user_or_an_item_are_all_left_out(tmp_path, caplog):
     dataset = create_dataset(Config("SASRec", "holes", config_dict={"data_path": str(tmp_path), **intervals}))
     assert len(dataset.inter_feat) == 15
     assert dataset.field2id_token["item_id"].tolist() == ["[PAD]", "i0", "i1", "i2", "i3", "i4"]
-    assert "4 rows without user_id or item_id are left out (lines 3, 4, 5, 6" in caplog.text
+    assert "4 rows without user_id or item_id left out (lines 3, 4, 5, 6" in caplog.text
 
 
 def test_a_row_with_a_field_too_few_is_refused_with_the_file(tmp_path):
@@ -204,14 +205,16 @@ def two_orders(tmp_path, exact):
     intervals = {"user_inter_num_interval": "[1,inf)", "item_inter_num_interval": "[1,inf)"}
     config = Config("SASRec", "late", config_dict={**SMALL, **changed, **intervals})
     dataset = create_dataset(config)
-    _, _, test = data_preparation(config, dataset)
+    loaders = data_preparation(config, dataset)
+    warn_of_data(config, dataset, [loader.dataset for loader in loaders])
+    test = loaders[2]
     return dataset, test.dataset.id2token("item_id", test.dataset.inter_feat["item_id"].numpy()).tolist()
 
 
 def test_exact_order_differs_where_float32_rounds_and_the_warning_counts_the_users(tmp_path, caplog):
     dataset, items = two_orders(tmp_path, exact=False)
     assert dataset.reordered_users == 1
-    assert "1 users have another last item" in caplog.text
+    assert "1 user has another last item" in caplog.text
     assert "exact_time_order=True" in caplog.text
     assert items == ["i4", "i4"]
     caplog.clear()

@@ -32,7 +32,7 @@ def prepare(raw, out="out"):
 
 def test_ratings_keep_their_order_and_text(raw, capsys):
     assert prepare(raw) == 0
-    assert capsys.readouterr().out == "ml-1m: 2 users, 2 items, 3 interactions\n"
+    assert capsys.readouterr().out == "ml-1m: 2 users, 2 items, 3 interactions, in out/ml-1m/ml-1m.inter\n"
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
     assert Path("out/ml-1m/ml-1m.inter").read_text() == header + RATINGS.replace("::", "\t")
 
@@ -99,5 +99,5 @@ def test_a_missing_raw_file_is_named(raw, capsys, file):
 @pytest.mark.skipif("ML1M_RAW" not in os.environ, reason="set ML1M_RAW to the folder of the unpacked ml-1m.zip")
 def test_the_real_distribution_gives_recboles_published_file(capsys):
     assert prepare(os.environ["ML1M_RAW"]) == 0
-    assert capsys.readouterr().out == "ml-1m: 6040 users, 3706 items, 1000209 interactions\n"
+    assert "ml-1m: 6,040 users, 3,706 items, 1,000,209 interactions" in capsys.readouterr().out
     assert hashlib.sha256(Path("out/ml-1m/ml-1m.inter").read_bytes()).hexdigest() == GOLDEN

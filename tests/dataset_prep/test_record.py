@@ -102,7 +102,8 @@ def test_the_published_totals_cause_no_warning(tmp_path, prepare, monkeypatch):
     totals = {"users": 6, "items": 6, "items listed": 6, "interactions": 36}
     monkeypatch.setitem(movielens.TOTALS, "ml-20m", totals)
     raw = layouts.write_movielens_csv(tmp_path / "ml-20m.zip", layouts.walks(6, 6))
-    assert prepare("ml-20m", raw, "--strict") == (0, "ml-20m: 6 users, 6 items, 36 interactions\n", "")
+    summary = "ml-20m: 6 users, 6 items, 36 interactions, in out/ml-20m/ml-20m.inter\n"
+    assert prepare("ml-20m", raw, "--strict") == (0, summary, "")
     monkeypatch.setitem(movielens.TOTALS, "ml-20m", {**totals, "items listed": 7})
     assert "6 items listed, published 7" in prepare("ml-20m", raw, "--strict", "--force")[2]
 

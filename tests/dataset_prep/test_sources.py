@@ -281,7 +281,7 @@ def test_a_malformed_row_stops_with_file_line_and_reason_or_is_skipped_and_count
         assert code == 1
     else:
         assert code == 0
-        assert f"skipped 1 malformed rows, the first: {raw / file}:{line}: " in err
+        assert f"skipped 1 malformed row, the first: {raw / file}:{line}: " in err
         interactions = 4 if file in ("LFM-1b_artists.txt", "LFM-1b_users.txt", "movie_titles.csv") else 3
         assert f"{interactions} interactions" in out
 
@@ -319,3 +319,22 @@ def test_a_field_of_an_amazon_review_that_is_neither_text_nor_a_number_is_named(
     code, _, err = prepare("amazon-beauty", tmp_path / "raw")
     assert code == 1
     assert f"reviews_Beauty.json:1: {field} is " in err
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "file"),
+    [
+        ("ml-1m", layouts.write_ml1m, "ratings.dat"),
+        ("netflix", layouts.write_netflix, "combined_data_2.txt"),
+        ("amazon-beauty", layouts.write_amazon_ratings, "ratings_Beauty.csv"),
+        ("lfm-1b", layouts.write_lfm, "LFM-1b_LEs.txt"),
+    ],
+)
+def test_empty_lines_of_any_source_are_no_rows(tmp_path, prepare, name, write, file):
+    raw = write(tmp_path / "raw", ROWS)
+    before = prepare(name, raw)[1]
+    with open(raw / file, "ab") as raw_file:
+        raw_file.write(b"\n \n")
+    code, out, err = prepare(name, raw)
+    assert (code, out) == (0, before)
+    assert "left out 2 empty lines" in err or "left out 1 empty line\n" in err

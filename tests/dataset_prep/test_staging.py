@@ -98,7 +98,7 @@ def test_killed_while_files_are_moved_it_leaves_complete_files_without_a_record(
     assert process.returncode == -signal.SIGKILL
     left = read_files()
     assert set(left) == set(before) - {"ml-1m.prep.json"}
-    assert prepare("ml-1m", new_raw)[1] == "ml-1m: 30 users, 30 items, 900 interactions\n"
+    assert prepare("ml-1m", new_raw)[1].startswith("ml-1m: 30 users, 30 items, 900 interactions, in ")
     after = read_files()
     assert set(after) == set(before)
     assert sum(left[name] == after[name] != before[name] for name in left) == moved

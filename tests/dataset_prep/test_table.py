@@ -69,7 +69,7 @@ def write_zip(file):
 )
 def test_every_format_gives_the_same_interactions_in_their_order(tmp_path, prepare, read, file, write):
     code, out, _ = prepare("table", write(tmp_path / file), *COLUMNS, *(["--quote"] if file == "log.tsv" else []))
-    assert (code, out) == (0, "mine: 2 users, 2 items, 3 interactions\n")
+    assert (code, out) == (0, "mine: 2 users, 2 items, 3 interactions, in out/mine/mine.inter\n")
     assert read("mine") == (HEADER, PACKED)
 
 
@@ -85,12 +85,13 @@ def test_the_rows_of_all_files_are_kept_in_order_and_counted(tmp_path, prepare, 
     printed = capsys.readouterr()
     assert printed.err == f"left out files with names that begin with . or _: {days}/_SUCCESS\n"
     assert printed.out.splitlines() == [
-        f"1 rows from {tmp_path}/first.tsv",
-        f"1 rows from {days}/1.jsonl",
+        f"1 row from {tmp_path}/first.tsv",
+        f"1 row from {days}/1.jsonl",
         f"2 rows from {days}/2.csv.gz",
-        "mine: 3 users, 3 items, 4 interactions",
+        "mine: 3 users, 3 items, 4 interactions, in out/mine/mine.inter",
     ]
-    assert prepare("table", days / "*", *COLUMNS)[1].splitlines()[-1] == "mine: 2 users, 3 items, 3 interactions"
+    _, out, _ = prepare("table", days / "*", *COLUMNS)
+    assert out.splitlines()[-1] == "mine: 2 users, 3 items, 3 interactions, in out/mine/mine.inter"
 
 
 def test_many_files_are_summed_up(tmp_path, prepare, monkeypatch):
@@ -132,7 +133,7 @@ def test_quotes_in_unquoted_text_are_kept_and_swallow_no_rows(tmp_path, prepare,
     lines = ["who", "when", "what"], *(("a", str(n), item) for n, item in enumerate(items))
     (tmp_path / name).write_text("".join(delimiter.join(line) + "\n" for line in lines))
     code, out, err = prepare("table", tmp_path / name, *COLUMNS, *(["--no-quote"] if options == "no" else options))
-    assert (code, out, err) == (0, "mine: 1 users, 6 items, 6 interactions\n", "")
+    assert (code, out, err) == (0, "mine: 1 user, 6 items, 6 interactions, in out/mine/mine.inter\n", "")
     assert [row[1] for row in read("mine")[1]] == items
 
 
@@ -154,11 +155,11 @@ def test_the_option_for_quoted_tabs_is_named_where_it_may_be_needed(tmp_path, pr
 def test_skipped_rows_are_counted_by_reason(tmp_path, prepare):
     rows = ["a,x,1", ",x,1", ",y,1", "a,x,soon", "a,x,later", "a,x,never", "a,x"]
     (tmp_path / "log.csv").write_text("who,what,when\n" + "\n".join(rows) + "\n")
-    _, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad")
+    _, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad=0.9")
     assert err.splitlines()[1:] == [
         "  3 rows: when is neither a number nor an ISO time",
         "  2 rows: who is empty",
-        "  1 rows: 2 fields where the header has 3",
+        "  1 row: 2 fields where the header has 3",
     ]
 
 
@@ -201,18 +202,19 @@ def test_times_are_exact(tmp_path, prepare, read, time, seconds):
 
 
 @pytest.mark.parametrize(
-    "time",
+    ("time", "seconds"),
     [
-        datetime(2023, 11, 14, 22, 13, 20, 500_000),
-        datetime(2023, 11, 15, 0, 13, 20, 500_000, tzinfo=timezone(timedelta(hours=2))),
-        pd.Timestamp("2023-11-14 22:13:20.500000123"),
+        (datetime(2023, 11, 14, 22, 13, 20, 500_000), "1700000000.5"),
+        (datetime(2023, 11, 15, 0, 13, 20, 500_000, tzinfo=timezone(timedelta(hours=2))), "1700000000.5"),
+        (pd.Timestamp("2023-11-14 22:13:20.500000123"), "1700000000.500000123"),
+        (pd.Timestamp("2023-11-14 22:13:20.500000123", tz="UTC"), "1700000000.500000123"),
     ],
 )
-def test_parquet_times_are_in_utc_whatever_their_type(tmp_path, prepare, read, time):
+def test_parquet_times_are_in_utc_whatever_their_type(tmp_path, prepare, read, time, seconds):
     table = pd.DataFrame({"who": [7], "what": ["x"], "when": [time]})
     table.to_parquet(tmp_path / "log.parquet")
     assert prepare("table", tmp_path / "log.parquet", *COLUMNS)[0] == 0
-    assert read("mine")[1] == [["7", "x", "1700000000.5"]]
+    assert read("mine")[1] == [["7", "x", seconds]]
 
 
 def test_parquet_days_are_midnights(tmp_path, prepare, read):
@@ -248,11 +250,12 @@ def test_a_malformed_row_stops_with_its_line_or_is_skipped_and_counted(tmp_path,
     assert code == 1
     assert "log.csv:3: " in err
     assert reason in err
-    assert err.endswith("; --skip-bad leaves such rows out\n")
+    assert "--skip-bad" in err
+    assert ("--time-format='%d.%m.%Y %H:%M'" in err) == ("neither a number nor" in reason)
     code, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad")
     assert code == 0
-    assert "skipped 1 malformed rows, the first: " in err
-    assert err.splitlines()[-1].startswith("  1 rows: ")
+    assert "skipped 1 malformed row, the first: " in err
+    assert err.splitlines()[-1].startswith("  1 row: ")
     assert read("mine")[1] == [["a", "x", "1"], ["b", "y", "2"]]
 
 
@@ -411,3 +414,61 @@ def test_no_damaged_byte_of_a_parquet_is_a_bug_or_ends_the_process(tmp_path, pre
         code, _, err = prepare("table", tmp_path / "log.parquet", *COLUMNS, "--force")
         assert "bug" not in err
         assert code == 0 or len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+def test_empty_lines_are_no_rows_and_are_counted(tmp_path, prepare, read, name):
+    rows = [{"who": "a", "what": "x", "when": n} for n in range(3)]
+    if name == "log.jsonl":
+        lines = [json.dumps(row) for row in rows]
+    else:
+        lines = ["who,what,when", *(",".join(map(str, row.values())) for row in rows)]
+    lines[2:2] = ["", "  "]
+    (tmp_path / name).write_text("\r\n".join(lines) + "\n\n", newline="")
+    code, _, err = prepare("table", tmp_path / name, *COLUMNS)
+    assert (code, err) == (0, "left out 3 empty lines\n")
+    assert [row[2] for row in read("mine")[1]] == ["0", "1", "2"]
+
+
+def test_most_rows_are_not_skipped_unless_asked_for(tmp_path, prepare, read):
+    dates = [f"{day:02}.03.2025 20:57" for day in range(1, 9)]
+    rows = [f"a,x{n},{date}" for n, date in enumerate(["2025-03-01", *dates])]
+    (tmp_path / "log.csv").write_text("who,what,when\n" + "\n".join(rows) + "\n")
+    code, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad")
+    assert code == 1
+    assert "8 of 9 rows are malformed, the first: " in err
+    assert "--skip-bad=1" in err
+    assert not Path("out/mine").exists()
+    code, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad=1")
+    assert (code, len(read("mine")[1])) == (0, 1)
+    assert "skipped 8 malformed rows" in err
+
+
+def test_rows_that_a_filter_leaves_out_are_rows_that_could_be_read(tmp_path, prepare, read):
+    rows = [*(f"a,x{n},{n},view" for n in range(9)), "a,y,1,buy", "a,z", "a,w"]
+    (tmp_path / "log.csv").write_text("who,what,when,event\n" + "\n".join(rows) + "\n")
+    code, _, _ = prepare("table", tmp_path / "log.csv", *COLUMNS, "--where=event = 'buy'", "--skip-bad")
+    assert (code, read("mine")[1]) == (0, [["a", "y", "1"]])
+
+
+@pytest.mark.parametrize("share", ["0", "1.1", "-1", "all", "nan"])
+def test_the_share_of_malformed_rows_is_above_zero_and_at_most_one(tmp_path, prepare, share, capsys):
+    with pytest.raises(SystemExit):
+        prepare("table", tmp_path / "log.csv", *COLUMNS, f"--skip-bad={share}")
+    assert "must be a share above 0 and at most 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2023-11-14T22:13:20.123456789", "1700000000.123456789"),
+        ("2023-11-14 22:13:20.1234567Z", "1700000000.1234567"),
+        ("2023-11-15T00:13:20.12345678+02:00", "1700000000.12345678"),
+        ("2023-11-14T22:13:20.123456", "1700000000.123456"),
+        ("1700000000.123456789", "1700000000.123456789"),
+    ],
+)
+def test_times_keep_their_nanoseconds(tmp_path, prepare, read, text, seconds):
+    (tmp_path / "log.csv").write_text(f"who,what,when\na,x,{text}\n")
+    assert prepare("table", tmp_path / "log.csv", *COLUMNS)[0] == 0
+    assert read("mine")[1] == [["a", "x", seconds]]

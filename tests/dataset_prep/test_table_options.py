@@ -8,6 +8,7 @@ import pytest
 
 from dataset_prep.errors import PreparationError
 from dataset_prep.row_filter import RowFilter
+from dataset_prep.rows import MalformedRows
 from recbole_echomamba.commands.shared import split_history
 
 COLUMNS = ["--name", "mine", "--user-col", "who", "--item-col", "sku", "--time-col", "at"]
@@ -128,4 +129,4 @@ def test_a_history_is_words_or_a_list_of_ids_with_spaces():
 def test_a_filter_that_looks_at_other_rows_is_refused(expression):
     rows = [(number, ["buy"]) for number in range(5)]
     with pytest.raises(PreparationError, match="write a condition on one row"):
-        list(RowFilter(expression).keep(None, rows))
+        list(RowFilter(expression).keep(None, rows, MalformedRows()))
