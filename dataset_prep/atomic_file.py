@@ -70,6 +70,15 @@ def check_identifier(text: str) -> str:
     if _SEPARATORS.search(text):
         message = f"is {text!r}: an atomic file cannot hold tabs, line ends or NUL in an id"
         raise RowError(message, "holds a tab, line end or NUL")
+    return check_text(text)
+
+
+def check_text(text: str) -> str:
+    """Return ``text`` unchanged when it can be written as UTF-8: bytes of another encoding are read as lone surrogates.
+
+    Raises:
+        RowError: it cannot.
+    """
     if not text.isascii():
         try:
             text.encode("utf-8")

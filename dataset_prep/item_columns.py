@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from dataset_prep.atomic_file import check_text
 from dataset_prep.errors import PreparationError, RowError
 from dataset_prep.fields import check_number
 from dataset_prep.source import Feature
@@ -46,11 +47,14 @@ class ItemColumns:
         """
         texts = ["" if value is None else str(value) for value in values]
         for column, header, text in zip(self.columns, self._header, texts, strict=True):
-            if header.endswith(":float") and text:
-                try:
-                    check_number(text)
-                except RowError as error:
-                    raise RowError(f"{column} {error}", f"{column} {error.kind}", error.cure) from None
+            is_number = header.endswith(":float") and text
+            try:
+                (check_number if is_number else check_text)(text)
+            except RowError as error:
+                cure = f"leave :float out to keep the text of {column}, or --skip-bad leaves such rows out"
+                raise RowError(
+                    f"{column} {error}", f"{column} {error.kind}", cure if is_number else error.cure
+                ) from None
         known = self._texts.setdefault(item, texts)
         if known is not texts:
             known[:] = [before or text for before, text in zip(known, texts, strict=True)]

@@ -407,7 +407,8 @@ def read_csv(
         encoding: encoding of the text, in which a line ends with the same byte as in ASCII.
 
     Raises:
-        PreparationError: a quote never closes, even when malformed rows are skipped: it is unknown what it swallowed.
+        PreparationError: a quote never closes, even when malformed rows are skipped: it is unknown what it swallowed. Or the
+            header cannot be read.
     """
     csv.field_size_limit(LONGEST_LINE_BYTES)
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
@@ -421,6 +422,10 @@ def read_csv(
         except csv.Error as error:
             if "unexpected end" in str(error):
                 raise PreparationError(f"{file.label}:{line}: a quote opens here and never closes{hint}") from None
+            if line == 1:
+                raise PreparationError(
+                    f"{file.label}:1: the header cannot be read as fields between {delimiter!r}: {error}{hint}"
+                ) from None
             malformed.report(file, line, f"{error}{hint}")
         else:
             if reader.line_num > line:

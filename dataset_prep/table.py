@@ -103,8 +103,11 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
     layout = Layout({column: types[name] for name, column in chosen.items()})
 
     def parse(values: Sequence) -> list:
-        fields = layout.parse_fields(values[: len(chosen)])
-        items.add(fields[1], values[len(chosen) :])
+        try:
+            fields = layout.parse_fields(values[: len(chosen)])
+            items.add(fields[1], values[len(chosen) :])
+        except RowError as error:
+            raise _name_encoding(error) from None
         return fields
 
     def read_tables(file: RawFile) -> Iterator[pa.Table]:
@@ -121,6 +124,17 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
         more = f" and {len(raw_files.ignored) - MOST_LISTED} more" if len(raw_files.ignored) > MOST_LISTED else ""
         notes.append(f"left out files with names that begin with . or _: {listed}{more}")
     return Source(files, events, {name: RECBOLE_TYPES[name] for name in chosen}, items.as_features(), notes=notes)
+
+
+def _name_encoding(error: RowError) -> RowError:
+    """Return the error, with the option that helps where a text is in another encoding."""
+    if not error.kind.endswith("is not UTF-8"):
+        return error
+    return RowError(
+        str(error),
+        error.kind,
+        "name the encoding of the file, such as --encoding=cp1252, or --skip-bad leaves such rows out",
+    )
 
 
 def _list_files(raw_files: RawFiles) -> list[RawFile]:
@@ -158,7 +172,7 @@ def _read_csv_columns(
     file: RawFile, delimiter: str, quoted: bool, columns: list[str], malformed: MalformedRows, encoding: str
 ) -> Iterator[tuple[int, Sequence]]:
     records = read_csv(file, malformed, delimiter, quoted, "; if quotes are part of the text, add --no-quote", encoding)
-    _, header = next(records, (1, []))
+    header = next((record for _, record in records if not is_blank(record)), [])
     # There are at least three columns, so itemgetter returns a tuple.
     select = itemgetter(*(_position(file, column, header, quoted) for column in columns))
     for line, record in records:
@@ -260,8 +274,9 @@ def _position(file: RawFile, column: str, header: list[str], quoted: bool) -> in
     found = header.count(column)
     if found == 1:
         return header.index(column)
-    close = difflib.get_close_matches(column, header, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close and not found else ""
+    by_lower = {name.lower(): name for name in header}
+    close = difflib.get_close_matches(column.lower(), by_lower, n=1)
+    hint = f"; did you mean {by_lower[close[0]]!r}?" if close and not found else ""
     if len(header) == 1:
         delimiter = next((mark for mark in ";|\t" if mark in header[0]), None)
         hint = f"; use --delimiter={delimiter!r}?" if delimiter else ""

@@ -192,7 +192,8 @@ def _build_model(config: Config, dataset) -> torch.nn.Module:
 def load_run(directory, model=None, config_dict=None):
     """Rebuild a saved run.
 
-    Users and items have the ids they had in training, even if the data have changed since, see :func:`.renumber_like_run`.
+    Users and items have the ids they had in training, even if the data have changed since, see :func:`.renumber_like_run`. Users
+    that are new in the data are left out for a model with an embedding per user.
     The module of a custom model is imported, as ``config.yaml`` names it.
 
     Args:
@@ -210,11 +211,18 @@ def load_run(directory, model=None, config_dict=None):
     """
     config = load_config(directory, model, config_dict)
 
-    def renumber(dataset):
-        renumber_like_run(dataset, directory, sha256(*atomic_files(config)))
+    def renumber(dataset, keep_new_users=True):
+        renumber_like_run(dataset, directory, sha256(*atomic_files(config)), keep_new_users=keep_new_users)
 
+    weights = Path(directory) / WEIGHTS_FILE
     built = build(config, before_split=renumber)
-    checkpoint.load_weights(built.model, Path(directory) / WEIGHTS_FILE)
+    try:
+        checkpoint.load_weights(built.model, weights)
+    except UserError:
+        if not checkpoint.lacks_rows(weights, built.model, built.dataset.user_num):
+            raise
+        built = build(config, before_split=partial(renumber, keep_new_users=False))
+        checkpoint.load_weights(built.model, weights)
     return config, built.model.eval(), built.dataset, built.train, built.valid, built.test
 
 

@@ -269,8 +269,14 @@ def _run_all(jobs: list[tuple[_Row, int]], runs: Path) -> dict[tuple[str, int], 
         for number, (row, seed) in enumerate(jobs, start=1):
             if (row.label, seed) in results:
                 continue
-            PROGRESS.info("\nrun %d of %d: %s, seed %d", number, len(jobs), row.label, seed)
-            result = _get_result(row, seed, runs, wait)
+            heading = f"\nrun {number} of {len(jobs)}: {row.label}, seed {seed}"
+            result = find_finished(runs).get((row.config.hash, row.data_hash, seed))
+            if result is not None:
+                metric, score = row.config["valid_metric"], result["best_valid_score"]
+                PROGRESS.info("%s: finished already, best validation %s %.4f", heading, metric, score)
+            else:
+                PROGRESS.info("%s", heading)
+                result = _get_result(row, seed, runs, wait)
             if result is not None:
                 results[row.label, seed] = result
     return results

@@ -164,7 +164,7 @@ class Config(RecBoleConfig):
             final.pop(key, None)
         if "train_neg_sample_args" not in self.external_config_dict and self._needs_no_negatives(final):
             final["train_neg_sample_args"] = None
-        final["eval_args"] = self._complete_eval_args(final["metrics"])
+        final["eval_args"] = self._complete_eval_args(self.external_config_dict.get("eval_args", {}), final["metrics"])
         check_settings(final, self.internal_config_dict)
         check_model_settings(self.model, final)
         self._check_loss_and_negatives(final)
@@ -188,7 +188,7 @@ class Config(RecBoleConfig):
             if key not in of_other_models:
                 refuse_unknown(key, known)
             ignored.add(key)
-            if key in self._variant_settings:
+            if key in self._variant_settings and key not in self.variable_config_dict:
                 # a variant is made for several models
                 continue
             logging.getLogger().warning("setting %r belongs to another model and has no effect on %s", key, self.model)
@@ -210,13 +210,21 @@ class Config(RecBoleConfig):
         name = self.external_config_dict.get("transform", self.internal_config_dict.get("transform"))
         return TRANSFORM_SETTINGS.get(name, ()) if isinstance(name, str) else ()
 
-    def _complete_eval_args(self, metrics: Any) -> Any:
+    @property
+    def default_settings(self) -> dict[str, Any]:
+        """The settings of this model and dataset where none is given, as far as they do not follow from given ones."""
+        defaults = dict(self.internal_config_dict)
+        defaults["eval_args"] = self._complete_eval_args({}, self["metrics"])
+        if self._needs_no_negatives(self.settings):
+            defaults["train_neg_sample_args"] = None
+        return defaults
+
+    def _complete_eval_args(self, given: Any, metrics: Any) -> Any:
         """Fill in what ``eval_args`` leaves out with our defaults; RecBole would fill in its own ratio split.
 
         The mode of DIN and DIEN, ``uni100``, is filled in only for their metrics: with others they are compared with models
         that rank all items.
         """
-        given = self.external_config_dict.get("eval_args", {})
         if not isinstance(given, dict):
             return given
         complete = {**self._read_properties(properties_directory() / "overall.yaml")["eval_args"]}

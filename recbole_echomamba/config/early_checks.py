@@ -86,6 +86,10 @@ def check_model_name(name: str) -> None:
     if name in UNSUPPORTED:
         raise UserError(UNSUPPORTED[name])
     known = list_models()
+    if name not in known and name in _list_other_models():
+        raise UserError(
+            f"{name} is no sequential model, and only these run through this package, such as SASRec or GRU4Rec"
+        )
     if name not in known:
         raise UserError(f"there is no model {name!r}; {suggest(name, known)}; a custom model is named module:Class")
 
@@ -103,9 +107,18 @@ def check_run_directory(directory: Path | str) -> None:
 @functools.cache
 def list_models() -> tuple[str, ...]:
     """Return the names of all models that run through this package, ours first, from the text of RecBole's imports."""
-    text = (RECBOLE / "model" / "sequential_recommender" / "__init__.py").read_text(encoding="utf-8")
-    names = re.findall(r"^from .* import (\w+)$", text, re.MULTILINE)
+    names = _list_imports(RECBOLE / "model" / "sequential_recommender")
     return (*OUR_MODELS, *sorted(name for name in names if name not in UNSUPPORTED))
+
+
+def _list_other_models() -> set[str]:
+    """Return the names of RecBole's models that are not sequential."""
+    return {name for family in (RECBOLE / "model").glob("*_recommender") for name in _list_imports(family)}
+
+
+def _list_imports(folder: Path) -> list[str]:
+    """Return the names that a package of RecBole imports, from its text."""
+    return re.findall(r"^from .* import (\w+)$", (folder / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def explain_missing_dataset(name: str, file: Path) -> str:

@@ -35,17 +35,20 @@ def write_vocabulary(directory: Path, dataset, data_hash: str) -> None:
     write_recorded(Path(directory) / FILE, lambda temporary: pyarrow.parquet.write_table(table, temporary))
 
 
-def renumber_like_run(dataset, directory: Path | str, data_hash: str, keep_new_items: bool = False) -> None:
+def renumber_like_run(
+    dataset, directory: Path | str, data_hash: str, keep_new_items: bool = False, keep_new_users: bool = True
+) -> None:
     """Give the users and items of a dataset the ids they had when a run was trained.
 
-    Users that the run was not trained on are numbered after the others. Interactions with items it was not trained on are
-    removed, and a warning is logged if the data have changed; or new items are numbered after the others, too.
+    Users that the run was not trained on are numbered after the others, or removed. Interactions with items it was not trained on
+    are removed, and a warning is logged if the data have changed; or new items are numbered after the others, too.
 
     Args:
         dataset: what :func:`.create_dataset` returned, not yet split; it is changed in place.
         directory: the run directory.
         data_hash: SHA-256 of the atomic files that the dataset was read from.
         keep_new_items: whether to keep items that the run was not trained on, for a model that is trained on.
+        keep_new_users: whether to keep users that the run was not trained on; a model with an embedding per user cannot.
 
     Raises:
         MissingFileError: the run has no vocabulary.
@@ -69,7 +72,7 @@ def renumber_like_run(dataset, directory: Path | str, data_hash: str, keep_new_i
             f"{', '.join(sorted(changed))} of dataset {dataset.dataset_name} have other values than when {directory} was "
             "trained, which is possible for users and items without features only; train a new run on these data"
         )
-    removed = dataset.renumber(texts, keep_new_items)
+    removed = dataset.renumber(texts, keep_new_items, keep_new_users)
     if removed:
         logging.getLogger().warning(
             "%s with items that %s was not trained on left out", count(removed, "interaction"), directory

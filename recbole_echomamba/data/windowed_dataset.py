@@ -50,10 +50,12 @@ class WindowedDataset(CompatibleDataset):
         reordered_users: how many users have another last item than their exact times give.
         filtered_users: how many users of the file the filters have removed.
         users_without_known_items: how many further users :meth:`renumber` has left without an interaction.
+        untrained_users: how many users :meth:`renumber` has removed, because they are not among the given ones.
     """
 
     filtered_users = 0
     users_without_known_items = 0
+    untrained_users = 0
 
     def _from_scratch(self):
         self._get_preset()
@@ -196,34 +198,39 @@ class WindowedDataset(CompatibleDataset):
         columns = {name: frame[name].to_numpy()[order].astype(STORED_TYPES[self.field2type[name]]) for name in frame}
         self.inter_feat = pd.DataFrame(columns, copy=False)
 
-    def renumber(self, texts: dict[str, np.ndarray], keep_new_items: bool = False) -> int:
+    def renumber(self, texts: dict[str, np.ndarray], keep_new_items: bool = False, keep_new_users: bool = True) -> int:
         """Number users and items by given texts, before :meth:`build`.
 
-        Other users are numbered after the given ones; interactions with other items are removed, or these too are numbered.
+        Other users are numbered after the given ones, or removed; interactions with other items are removed, or these too are
+        numbered.
 
         Args:
             texts: for the user and the item field, the texts by id, ``[PAD]`` first.
             keep_new_items: whether to number other items.
+            keep_new_users: whether to number other users.
 
         Returns:
-            The number of interactions removed.
+            The number of interactions removed because of their items.
         """
         columns = {name: self.inter_feat[name].to_numpy() for name in self.inter_feat}
+        n_users = len(np.unique(columns[self.uid_field]))
         for field in (self.uid_field, self.iid_field):
             own = self.field2id_token[field]
             number_of = pd.Index(texts[field]).get_indexer(own)
             self.field2id_token[field] = texts[field]
-            if field == self.uid_field or keep_new_items:
+            if keep_new_users if field == self.uid_field else keep_new_items:
                 new = number_of < 0
                 number_of[new] = len(texts[field]) + np.arange(new.sum())
                 self.field2id_token[field] = np.concatenate([texts[field], own[new]])
             columns[field] = number_of.astype(np.int32)[columns[field]]
         self.field2token_id = LazyTokenIds(self.field2id_token)
-        known = np.flatnonzero(columns[self.iid_field] >= 0)
-        rows = known[np.argsort(columns[self.uid_field][known], kind="stable")]
-        removed = len(self.inter_feat) - len(rows)
-        users = columns[self.uid_field]
-        self.users_without_known_items = len(np.unique(users)) - len(np.unique(users[rows]))
+        users, has_known_item = columns[self.uid_field], columns[self.iid_field] >= 0
+        is_trained = users >= 0
+        known = np.flatnonzero(has_known_item & is_trained)
+        rows = known[np.argsort(users[known], kind="stable")]
+        removed = int((~has_known_item).sum())
+        self.untrained_users = n_users - len(np.unique(users[is_trained]))
+        self.users_without_known_items = len(np.unique(users[is_trained])) - len(np.unique(users[rows]))
         self.inter_feat = pd.DataFrame({name: column[rows] for name, column in columns.items()}, copy=False)
         return removed
 

@@ -38,6 +38,10 @@ def select_users(histories: Histories, users: Iterable[str] | None, skip_unknown
         _warn_of_left_out_users(dataset, len(selected))
     else:
         reason = f"dataset {dataset.dataset_name} has no known item of them{_explain_filters(dataset.config)}"
+        if getattr(dataset, "untrained_users", 0):
+            reason += (
+                f", or they are new to {dataset.config['model']}, which has an embedding for each user of its training"
+            )
         selected = _find_internal_ids(histories.internal_ids, dict.fromkeys(users), skip_unknown, "users", reason)
     if not len(selected):
         raise UserError("there is no user to recommend to; name at least one user of the dataset")
@@ -53,7 +57,12 @@ def _warn_of_left_out_users(dataset, n_served: int) -> None:
             reasons.append(f"{n_filtered} have no interaction{_explain_filters(dataset.config)}")
         if n_without_items:
             reasons.append(f"{n_without_items} have no item that the model was trained on")
-        n_left_out = n_filtered + n_without_items
+        if dataset.untrained_users:
+            reasons.append(
+                f"{dataset.untrained_users} are new, and {dataset.config['model']} has an embedding for each user that it was "
+                "trained on; train it again"
+            )
+        n_left_out = n_filtered + n_without_items + dataset.untrained_users
     else:
         # Here RecBole builds the histories and leaves out the first interaction of each user
         n_left_out = dataset.user_num - 1 - n_served

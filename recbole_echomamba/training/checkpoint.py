@@ -60,6 +60,19 @@ def read_weights(file: Path | str) -> tuple[str | None, dict[str, torch.Tensor]]
         raise UserError(f"{file} is truncated or damaged ({error}); train again or restore it") from None
 
 
+def lacks_rows(file: Path | str, model: torch.nn.Module, rows: int) -> bool:
+    """Return whether a parameter of ``model`` has ``rows`` rows, and fewer of the same shape in a file of weights."""
+    _, tensors = read_weights(file)
+    return any(
+        tensor.dim() > 0
+        and len(tensor) == rows
+        and name in tensors
+        and len(tensors[name]) < rows
+        and tensors[name].shape[1:] == tensor.shape[1:]
+        for name, tensor in model.state_dict().items()
+    )
+
+
 def _check_fit(tensors: dict[str, torch.Tensor], model: torch.nn.Module, file: Path | str) -> None:
     """Check that ``tensors`` have the names and shapes of ``model``'s parameters and buffers."""
     expected = model.state_dict()

@@ -84,8 +84,9 @@ def show_line(label: str, text: str) -> None:
 def describe_changes(config: Config) -> str:
     """Return the settings that differ from the defaults and can change the result, with the default of each."""
     changes = []
+    defaults = config.default_settings
     for key, value in hashed_settings(config.settings).items():
-        default = config.internal_config_dict.get(key)
+        default = defaults.get(key)
         if key in config.external_config_dict and value != default:
             changes.append(f"{key} {value} (default {default})")
     return ", ".join(changes) or "the defaults"

@@ -12,9 +12,13 @@ from tests.comparison.conftest import ROWS, find_run, make_command
 from tests.conftest import SMALL, USERS, replace_flags
 
 
-def test_finished_runs_are_reused(data_path, out, started):
+def test_finished_runs_are_reused_and_shown_with_their_score(data_path, out, started, caplog):
+    caplog.set_level("INFO")
     assert main(make_command(data_path, out)) == 0
     assert started == []
+    lines = [text.strip() for text in caplog.messages if text.startswith("\nrun ")]
+    assert len(lines) == 6
+    assert re.fullmatch(r"run 1 of 6: Mamba4Rec, seed 1: finished already, best validation NDCG@10 \d\.\d{4}", lines[0])
 
 
 def test_an_interrupted_comparison_resumes_the_unfinished_run(data_path, out, started):

@@ -20,6 +20,12 @@ def test_an_unknown_model_is_answered_with_the_nearest_name(name):
         get_model(name)
 
 
+@pytest.mark.parametrize("name", ["BPR", "LightGCN", "DeepFM", "KGAT", "XGBoost"])
+def test_a_model_of_recbole_that_is_not_sequential_is_refused_with_that_reason(name):
+    with pytest.raises(ValueError, match=f"{name} is no sequential model, and only these run"):
+        get_model(name)
+
+
 def test_a_word_that_is_close_to_nothing_is_answered_with_three_names():
     hint = suggest("zzz", list_models())
     assert hint.startswith("the nearest names are ")

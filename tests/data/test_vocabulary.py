@@ -58,15 +58,21 @@ def test_a_user_who_is_gone_leaves_the_others_as_they_were(trained, tmp_path):
     assert first_choices(trained, config_dict=now) == {user: item for user, item in before.items() if user != "u5"}
 
 
-def test_a_model_that_knows_its_users_refuses_new_ones(settings, tmp_path):
+def test_a_model_with_an_embedding_per_user_serves_those_of_its_training_and_counts_the_others(
+    settings, tmp_path, caplog
+):
     done = run("FPMC", "cycle", config_dict={**settings, "epochs": 1, "embedding_size": 8})
     again = changed(tmp_path / "same users", ROWS)
     before = recommend(done["run_directory"]).sort_values(["user_id", "rank"])
     now = recommend(done["run_directory"], config_dict=again).sort_values(["user_id", "rank"])
     assert now["item_id"].tolist() == before["item_id"].tolist()
     more = changed(tmp_path / "more", [*ROWS, *((f"v{user[1:]}", item, time) for user, item, time in ROWS)])
-    with pytest.raises(ValueError, match="the settings or the data have changed"):
-        recommend(done["run_directory"], config_dict=more)
+    now = recommend(done["run_directory"], config_dict=more).sort_values(["user_id", "rank"])
+    assert now["item_id"].tolist() == before["item_id"].tolist()
+    assert f"{USERS} of {2 * USERS} users of dataset cycle are left out: {USERS} are new, and FPMC has" in caplog.text
+    with pytest.raises(ValueError, match="or they are new to FPMC"):
+        recommend(done["run_directory"], users=["v1"], config_dict=more)
+    assert not [text for text in caplog.messages if "later than a test target" in text]
 
 
 def test_other_changed_fields_are_refused(settings, data_path, tmp_path):

@@ -130,3 +130,28 @@ def test_a_filter_that_looks_at_other_rows_is_refused(expression):
     rows = [(number, ["buy"]) for number in range(5)]
     with pytest.raises(PreparationError, match="write a condition on one row"):
         list(RowFilter(expression).keep(None, rows, MalformedRows()))
+
+
+def test_titles_in_another_encoding_are_refused_and_the_option_is_named(tmp_path, prepare, read):
+    (tmp_path / "log.csv").write_bytes("who,what,when,name\na,x,1,Caf\u00e9\n".encode("cp1252"))
+    options = ["--name=mine", "--user-col=who", "--item-col=what", "--time-col=when", "--title-col=name"]
+    code, _, err = prepare("table", tmp_path / "log.csv", *options)
+    assert code == 1
+    assert "log.csv:2: name is 'Caf\\udce9', which is not UTF-8; name the encoding of the file, such as --enc" in err
+    assert prepare("table", tmp_path / "log.csv", *options, "--encoding=cp1252")[0] == 0
+    assert read("mine", "item")[1] == [["x", "Caf\u00e9"]]
+
+
+@pytest.mark.parametrize("skip", [[], ["--skip-bad"]])
+def test_a_header_that_cannot_be_read_is_no_row_to_be_skipped(tmp_path, prepare, skip):
+    (tmp_path / "log.csv").write_text('"who";"what";"when"\n"a";"x";"1"\n')
+    options = ["--name=mine", "--user-col=who", "--item-col=what", "--time-col=when"]
+    code, _, err = prepare("table", tmp_path / "log.csv", *options, *skip)
+    assert code == 1
+    assert "log.csv:1: the header cannot be read as fields between ','" in err
+
+
+def test_a_column_is_suggested_whatever_its_case(tmp_path, prepare):
+    (tmp_path / "log.csv").write_text("who,SKU,when\na,x,1\n")
+    options = ["--name=mine", "--user-col=who", "--item-col=sku", "--time-col=when"]
+    assert "did you mean 'SKU'?" in prepare("table", tmp_path / "log.csv", *options)[2]

@@ -60,7 +60,7 @@ def test_training_that_stops_early_says_why(settings, shown):
     run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 30, "stopping_step": 0, "learning_rate": 0.5})
     last = shown()[-1]
     assert last.startswith("epoch ")
-    assert last.endswith("stopped: 1 validations without a better one")
+    assert last.endswith("stopped: 1 validation without a better one")
 
 
 def test_training_without_validation_shows_losses(settings, shown):
@@ -81,3 +81,18 @@ def test_the_log_file_has_the_whole_down_to_the_level_of_state(settings, tmp_pat
     text = "".join(log.read_text() for log in tmp_path.glob("log/Mamba4Rec/Mamba4Rec-cycle-*.log"))
     for part in ("learning_rate = 0.001", "Mamba4Rec(", "validation after epoch 1", "epoch 1/1"):
         assert (part in text) == kept
+
+
+def test_a_resumed_run_names_the_settings_that_were_given_when_it_began():
+    given = {"hidden_size": 32, "eval_args": {"mode": "uni100"}}
+    for first in (
+        {},
+        given,
+        {"loss_type": "BPR"},
+        {"metrics": ["AUC"], "valid_metric": "AUC", "eval_args": {"mode": "uni9"}},
+    ):
+        begun = Config("Mamba4Rec", "ml-100k", config_dict=first)
+        resumed = Config("Mamba4Rec", "ml-100k", config_dict=begun.settings)
+        named = [text for key in first for text in [key] if key in describe_changes(resumed)]
+        assert named == list(first)
+        assert describe_changes(resumed).count("(default ") == len(first)
