@@ -245,6 +245,8 @@ def test_a_variant_may_hold_settings_of_another_model(caplog):
     config = Config("Mamba4Rec", "ml-100k", ["all-positions"])
     assert "causal" not in config.settings
     assert not caplog.messages
+    Config("Mamba4Rec", "ml-100k", ["all-positions"], {"causal": True})
+    assert "'causal' belongs to another model" in caplog.text
 
 
 def test_the_hash_changes_with_what_changes_the_result_and_with_nothing_else():
@@ -368,11 +370,3 @@ def test_a_path_that_no_file_can_have_is_refused(settings):
     for path in ("a\0b", "\udcff"):
         with pytest.raises(UserError, match="data_path must be text without NUL and in UTF-8"):
             Config("EchoMamba4Rec", "cycle", config_dict={**settings, "data_path": path})
-
-
-def test_a_variant_of_the_package_may_hold_settings_of_another_model(caplog):
-    config = Config("Mamba4Rec", "ml-100k", ["all-positions"])
-    assert config["train_positions"] == "all"
-    assert "belongs to another model" not in caplog.text
-    Config("Mamba4Rec", "ml-100k", ["all-positions"], {"causal": True})
-    assert "'causal' belongs to another model" in caplog.text
