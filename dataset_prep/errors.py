@@ -24,10 +24,10 @@ class RowError(ValueError):
     Args:
         message: what is wrong, with the value.
         kind: the same without the value, by which skipped rows are counted.
-        cure: what to do about it.
+        cure: what to do about it, where that is not to leave the row out.
     """
 
-    def __init__(self, message: str, kind: str, cure: str = "--skip-bad leaves such rows out"):
+    def __init__(self, message: str, kind: str, cure: str = ""):
         super().__init__(message)
         self.kind = kind
         self.cure = cure

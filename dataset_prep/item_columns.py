@@ -51,7 +51,7 @@ class ItemColumns:
             try:
                 (check_number if is_number else check_text)(text)
             except RowError as error:
-                cure = f"leave :float out to keep the text of {column}, or --skip-bad leaves such rows out"
+                cure = f"leave :float out to keep the text of {column}"
                 raise RowError(
                     f"{column} {error}", f"{column} {error.kind}", cure if is_number else error.cure
                 ) from None

@@ -88,9 +88,11 @@ class MalformedRows:
             PreparationError: malformed rows are not to be skipped.
         """
         message = f"{file.label}:{line}: {reason}"
+        if cure := getattr(reason, "cure", ""):
+            message = f"{message}; {cure}"
         if not self.skip:
-            cure = getattr(reason, "cure", "--skip-bad leaves such rows out")
-            raise PreparationError(f"{message}; {cure}") from None
+            skip = ", or leave such rows out with --skip-bad" if cure else "; --skip-bad leaves such rows out"
+            raise PreparationError(f"{message}{skip}") from None
         self.reasons[getattr(reason, "kind", str(reason))] += 1
         if self.first is None:
             self.first = message

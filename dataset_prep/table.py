@@ -133,7 +133,7 @@ def _name_encoding(error: RowError) -> RowError:
     return RowError(
         str(error),
         error.kind,
-        "name the encoding of the file, such as --encoding=cp1252, or --skip-bad leaves such rows out",
+        "name the encoding of the file, such as --encoding=cp1252",
     )
 
 

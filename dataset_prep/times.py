@@ -13,9 +13,7 @@ from dataset_prep.errors import RowError
 from dataset_prep.fields import FieldType, check_number
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-FORMAT_CURE = (
-    "say how times are written, such as --time-format='%d.%m.%Y %H:%M', or leave such rows out with --skip-bad"
-)
+FORMAT_CURE = "say how times are written, such as --time-format='%d.%m.%Y %H:%M'"
 NANOSECONDS = re.compile(r"(.*:\d\d[.,]\d{6})(\d{1,3})(\D.*)?", re.ASCII)
 """A time with digits after those that Python's datetime keeps."""
 

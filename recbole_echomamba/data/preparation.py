@@ -131,8 +131,10 @@ def _choose_evaluation_loader(config, phase: str) -> type[FullSortLoader] | type
 def _check_sizes(config, dataset) -> None:
     name, items, largest_k = config["dataset"], dataset.item_num - 1, max(config["topk"])
     if largest_k > items:
+        fitting = [k for k in as_list(config["topk"]) if k <= items] or [1]
         raise UserError(
-            f"dataset {name} has {count(items, 'item')} after filtering, but topk asks for {largest_k}; set topk lower"
+            f"dataset {name} has {count(items, 'item')} after filtering, but topk asks for {largest_k}; set topk lower, such as "
+            f"--topk='{fitting}'"
         )
     if "LS" not in config["eval_args"]["split"] or config["benchmark_filename"]:
         return
