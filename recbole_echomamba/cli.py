@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib.metadata
+import itertools
 import os
 import sys
 from collections.abc import Iterable
@@ -98,13 +99,15 @@ def parse_settings(arguments: list[str], flags: Iterable[str] = ()) -> dict[str,
     """
     spelling = {flag.replace("-", "_"): flag for flag in flags}
     settings: dict[str, str] = {}
-    for argument in arguments:
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         flag, equals, value = argument.partition("=")
         key = flag.removeprefix("--")
         if flag.replace("-", "_") in spelling:
             raise UserError(f"there is no {flag}; write {spelling[flag.replace('-', '_')]}")
         if not argument.startswith("--") or not equals or not key:
-            raise UserError(f"cannot read the argument {argument!r}; write settings as --key=value")
+            is_split = argument.startswith("--") and following and not following.startswith("--")
+            written = f"{argument}={following}" if is_split else "--key=value"
+            raise UserError(f"cannot read the argument {argument!r}; write settings as {written}")
         if settings.setdefault(key, value) != value:
             raise UserError(f"--{key} is given twice, as {settings[key]!r} and {value!r}")
     return settings

@@ -109,7 +109,10 @@ BAD = {
     "unprepared ml-1m": (["--model=Mamba4Rec", "--dataset=ml-1m"], ["python -m dataset_prep ml-1m"]),
     "unknown key": (["--model=Mamba4Rec", "--dataset=cycle", "--drop_out=1"], ["drop_out", "dropout_prob"]),
     "a flag with dashes": (["--model=Mamba4Rec", "--dataset=cycle", "--result-file=r.json"], ["--result_file"]),
-    "no value": (["--model=Mamba4Rec", "--dataset=cycle", "--epochs", "3"], ["--epochs", "--key=value"]),
+    "no value": (
+        ["--model=Mamba4Rec", "--dataset=cycle", "--epochs", "3"],
+        ["--epochs", "write settings as --epochs=3"],
+    ),
     "bad length": (["--model=Mamba4Rec", "--dataset=cycle", "--MAX_ITEM_LIST_LENGTH=0"], ["MAX_ITEM_LIST_LENGTH"]),
     "no config file": (["--model=Mamba4Rec", "--dataset=cycle", "--config_files=gone.yaml"], ["gone.yaml"]),
     "twice": (["--model=Mamba4Rec", "--dataset=cycle", "--epochs=1", "--epochs=2"], ["--epochs", "twice"]),

@@ -135,10 +135,16 @@ def explain_missing_dataset(name: str, file: Path) -> str:
     if name in ORIGINS:
         raw, page = ORIGINS[name]
         return f"{missing}; get {raw} from {page}, then: python -m dataset_prep {name} --raw {raw} --out {folder}"
-    hint = suggest(name, ["ml-100k", *ORIGINS])
+    parts = [each.name.removeprefix(f"{name}.").removesuffix(".inter") for each in file.parent.glob(f"{name}.*.inter")]
+    if parts:
+        named = ", ".join(sorted(parts))
+        return f"{missing}; to read the split files beside it, name them in order, such as --benchmark_filename='[{named}]'"
+    there = [each.parent.name for each in folder.glob("*/*.inter") if each.stem == each.parent.name]
+    hint = suggest(name, ["ml-100k", *ORIGINS, *there])
+    close = f"; {hint}" if hint.startswith("did you mean") else ""
     return (
         f"{missing}; put a RecBole atomic file there (python -m dataset_prep table makes one of a log), or point --data_path at "
-        f"the folder that holds {name}/ ({hint})"
+        f"the folder that holds {name}/{close}"
     )
 
 

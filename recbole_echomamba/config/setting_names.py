@@ -23,6 +23,33 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The fastest loader of YAML; it reads names, truth values and text as RecBole's does."""
 
 
+OTHER_NAMES = {
+    # of earlier versions of RecBole
+    "eval_setting": "eval_args",
+    "group_by_user": "eval_args",
+    "split_ratio": "eval_args",
+    "leave_one_num": "eval_args",
+    "neg_sampling": "train_neg_sample_args",
+    "training_neg_sample_num": "train_neg_sample_args",
+    "min_user_inter_num": "user_inter_num_interval",
+    "max_user_inter_num": "user_inter_num_interval",
+    "min_item_inter_num": "item_inter_num_interval",
+    "max_item_inter_num": "item_inter_num_interval",
+    "lowest_val": "val_interval",
+    "highest_val": "val_interval",
+    # of other libraries
+    "lr": "learning_rate",
+    "batch_size": "train_batch_size",
+    "max_len": "MAX_ITEM_LIST_LENGTH",
+    "maxlen": "MAX_ITEM_LIST_LENGTH",
+    "max_seq_length": "MAX_ITEM_LIST_LENGTH",
+    "patience": "stopping_step",
+    "device": "use_gpu",
+    "num_epochs": "epochs",
+}
+"""What settings are called elsewhere, and their names here."""
+
+
 @functools.cache
 def list_recbole_settings() -> frozenset[str]:
     """Return the settings that RecBole lists in its code."""
@@ -48,4 +75,6 @@ def refuse_unknown(key: str, known: set[str]) -> None:
     for transform, keys in TRANSFORM_SETTINGS.items():
         if key in keys:
             raise UserError(f"{key} is read by transform: {transform} only; set that too, or leave {key} out")
+    if OTHER_NAMES.get(key.lower()) in known:
+        raise UserError(f"there is no setting {key!r}; it is called {OTHER_NAMES[key.lower()]} here")
     raise UserError(f"there is no setting {key!r}; {suggest(key, sorted(known))}")

@@ -77,6 +77,9 @@ def parse_value(text: str) -> Any:
     Returns:
         The value of a Python literal, of a YAML list or mapping, or of a word in :data:`NAMED_VALUES`; otherwise, or if the
         value is too large to be a setting, the text.
+
+    Raises:
+        UserError: a mapping lacks the space after a colon.
     """
     value: Any
     try:
@@ -87,8 +90,22 @@ def parse_value(text: str) -> Any:
             # an interval such as [5,inf) is not YAML and stays text
             with contextlib.suppress(ValueError):
                 value = parse_yaml(text)
+            if key := _find_glued_key(value):
+                raise UserError(f"{text} cannot be read: put a space after the colon in {key}") from None
     value = list(value) if isinstance(value, tuple | set) else value
     return value if is_moderate(value) else text
+
+
+def _find_glued_key(value: Any) -> str | None:
+    """Return a key of a mapping in YAML that was meant as ``key: value`` and lacks the space; None if there is none."""
+    if not isinstance(value, dict):
+        return None
+    for key, each in value.items():
+        if each is None and isinstance(key, str) and ":" in key:
+            return key
+        if found := _find_glued_key(each):
+            return found
+    return None
 
 
 def read_config_files(files: list[str], loader: type = yaml.FullLoader) -> dict[str, Any]:

@@ -73,9 +73,10 @@ def _warn_of_times(config, dataset, train: WindowedInteraction, test: WindowedIn
         "exact_time_order: True"
     )
     if share:
+        split = "leave-one-out" if "LS" in config["eval_args"]["split"] else "this split"
         why = (
-            "leave-one-out lets the model learn from the future, in published figures too; docs/protocols.md says how to split "
-            "by global time"
+            f"{split} lets the model learn from the future, in published figures too; docs/protocols.md says how to split by "
+            "global time"
         )
         if has_positions and config["eval_args"]["group_by"] != "user":
             why = f"this is no split by global time, because {use_times}"

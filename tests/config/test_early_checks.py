@@ -10,7 +10,7 @@ from recbole.utils import argument_list
 
 from recbole_echomamba import Config, create_dataset
 from recbole_echomamba.config.early_checks import check_arguments, list_models
-from recbole_echomamba.config.setting_names import list_recbole_settings
+from recbole_echomamba.config.setting_names import OTHER_NAMES, list_recbole_settings
 from recbole_echomamba.models import RECOMMENDERS
 from recbole_echomamba.system.errors import UserError
 
@@ -22,6 +22,8 @@ REFUSED = {
     "missing config file": (["SASRec"], "cycle", ["gone.yaml"], {}),
     "dataset elsewhere": (["SASRec"], "../cycle", [], {}),
     "missing dataset": (["SASRec"], "ml-1m", [], {}),
+    "name of another library": (["SASRec"], "cycle", [], {"lr": "0.1"}),
+    "no space after a colon": (["SASRec"], "cycle", [], {"eval_args": "{split:{LS:valid_only}}"}),
     "unknown setting": (["SASRec"], "cycle", [], {"drop_out": "1"}),
     "negative rate": (["SASRec"], "cycle", [], {"learning_rate": "-1"}),
     "no switch": (["SASRec"], "cycle", [], {"use_gpu": "maybe"}),
@@ -87,3 +89,27 @@ def test_a_refusal_waits_for_neither_torch_nor_recbole(arguments):
         "print([name for name in ('torch', 'recbole', 'pandas') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True, stderr=subprocess.PIPE) == "[]\n"
+
+
+@pytest.mark.parametrize("model", list_models())
+def test_names_of_other_libraries_lead_to_settings_that_exist(model):
+    known = Config(model, "ml-100k").settings
+    for other, ours in OTHER_NAMES.items():
+        assert other not in known
+        if ours in known:
+            with pytest.raises(UserError, match=f"it is called {ours} here"):
+                check_arguments([model], "ml-100k", [], {other: "1"})
+
+
+def test_a_missing_dataset_is_answered_with_split_files_or_with_the_nearest_folder(tmp_path):
+    for name in ("films/films", "parts/parts.train", "parts/parts.test"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.inter").touch()
+    given = {"data_path": str(tmp_path)}
+    with pytest.raises(UserError, match="did you mean films"):
+        check_arguments(["SASRec"], "film", [], given)
+    with pytest.raises(UserError, match=r"--benchmark_filename='\[test, train\]'"):
+        check_arguments(["SASRec"], "parts", [], given)
+    with pytest.raises(UserError) as refusal:
+        check_arguments(["SASRec"], "zzz", [], given)
+    assert str(refusal.value).endswith("zzz/")
