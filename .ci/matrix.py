@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def check(version: str, constraints: str, keep: bool) -> tuple[list[str], bool]:
     interpreter = find_interpreter(version)
     if interpreter is None:
         resolved = resolve(version, constraints)
-        return ["", "", f"no interpreter; {resolved}"], resolved in ("resolved", "no uv to resolve it")
+        return ["", "", f"no interpreter; {resolved}"], "**" not in resolved
     venv = Path(".venv-matrix") / version
     shutil.rmtree(venv, ignore_errors=True)
     try:
@@ -120,13 +121,18 @@ def is_version(interpreter: str, version: str) -> bool:
 
 
 def resolve(version: str, constraints: str) -> str:
-    """Say whether uv finds releases for a version of Python that meet the requirements and the pins."""
+    """Say whether uv finds releases that meet the requirements and the pins, with wheels for a version of Python."""
     if not shutil.which("uv"):
         return "no uv to resolve it"
-    requirements = ["setup.cfg", "--extra=test", f"--constraint={constraints}", f"--python-version={version}"]
-    return (
-        "resolved" if call("uv", "pip", "compile", "--quiet", "--no-header", *requirements) else "**does not resolve**"
-    )
+    uv = ["uv", "pip", "compile", "--quiet", "--no-header", f"--python-version={version}"]
+    with tempfile.TemporaryDirectory() as folder:
+        found, wheels = Path(folder) / "found.txt", Path(folder) / "wheels.txt"
+        requirements = ["setup.cfg", "--extra=test", f"--constraint={constraints}"]
+        if not call(*uv, "--no-annotate", *requirements, f"--output-file={found}"):
+            return "**does not resolve**"
+        if not call(*uv, "--only-binary=:all:", str(found), f"--output-file={wheels}"):
+            return "**not all are wheels**"
+        return f"{len(found.read_text().splitlines())} packages resolve, all as wheels"
 
 
 def find_version(python: str, package: str) -> str:

@@ -1,5 +1,6 @@
 """The benchmarks run; what they measure is not tested."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import learning_curve, models, race_report, scaling, scan, time_to_accuracy, timing, versions
+from benchmarks import learning_curve, models, race_report, scaling, scan, search, time_to_accuracy, timing, versions
 from recbole_echomamba.ops import dispatch
 from tests.conftest import HISTORY, USERS
 
@@ -36,6 +37,22 @@ def test_the_scan_is_measured_with_every_backend_that_can_run_here():
     assert list(calls) == [f"{name}, {form}" for name in able for form in ("last position", "all positions")]
     for call in calls.values():
         call()
+
+
+@pytest.mark.parametrize("tool", ["Optuna", "Hyperopt"])
+def test_a_search_ends_with_its_budget_of_epochs(tool, tmp_path, monkeypatch):
+    pytest.importorskip(tool.lower())
+
+    def train(params, after_epoch):
+        for epoch in range(1, 4):
+            after_epoch({"best_valid_score": params["dropout_prob"] * epoch, "epochs": epoch})
+        return {"best_valid_score": params["dropout_prob"] * 3}
+
+    monkeypatch.setattr(search, "Objective", lambda *arguments: train)
+    figures = search.search(tool, 1, argparse.Namespace(model="X", epochs=3, budget=16), tmp_path)
+    assert figures["best"] == sorted(figures["best"])
+    assert figures["trials"] >= 6
+    assert "| mean | " in search.tabulate([figures])
 
 
 def test_scaling_is_plotted(tmp_path):
