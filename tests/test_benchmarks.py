@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import learning_curve, models, race_report, scaling, scan, time_to_accuracy, timing, versions
+from benchmarks import learning_curve, models, race_report, scaling, scan, serving, time_to_accuracy, timing, versions
 from recbole_echomamba.ops import dispatch
 from tests.conftest import HISTORY, USERS
 
@@ -36,6 +36,16 @@ def test_the_scan_is_measured_with_every_backend_that_can_run_here():
     assert list(calls) == [f"{name}, {form}" for name in able for form in ("last position", "all positions")]
     for call in calls.values():
         call()
+
+
+def test_serving_is_measured_for_untrained_runs_and_their_exports(monkeypatch, capsys):
+    flags = ["--models", "SASRec", "Mamba4Rec", "--items=20", "--length=8", "--repetitions=2", "--users=9", "--calls=3"]
+    monkeypatch.setattr("sys.argv", ["serving", *flags, f"--threads={torch.get_num_threads()}"])
+    serving.main()
+    one, many = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[0] for line in one.splitlines()[-2:]] == ["SASRec", "Mamba4Rec"]
+    assert len(one.splitlines()[-1].split()) == 6
+    assert [line.split()[0] for line in many.splitlines()[-2:]] == ["SASRec", "Mamba4Rec"]
 
 
 def test_scaling_is_plotted(tmp_path):
