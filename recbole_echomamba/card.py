@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,17 @@ GAIN = {
 INTENDED_USE = """\
 Research on sequential recommendation, and ranking the items of the data for people like those of the data, by their histories. It
 is not meant for decisions on people."""
+
+USE = """\
+```python
+from recbole_echomamba import Recommender
+
+# the folder with config.yaml, model.safetensors, vocabulary.parquet and manifest.json
+recommender = Recommender.load("FOLDER")
+table = recommender.recommend(histories=[{history}], topk=10)
+```
+
+A history is a list of the dataset's own item ids, oldest first. A model that reads more than histories also needs the data."""
 
 LIMITS = """\
 - It knows {items}. Newer ones cannot be recommended before a model is trained again.
@@ -94,12 +106,14 @@ def render_card(run: Path, settings: dict, result: dict) -> str:
     metadata = yaml.safe_dump(_describe_for_hubs(model, settings, result), sort_keys=False, allow_unicode=True)
     vocabulary, _ = read_vocabulary(run)
     # the padding is no item and no user
-    users, items = (len(vocabulary[settings[field]]) - 1 for field in ("USER_ID_FIELD", "ITEM_ID_FIELD"))
+    user_ids, item_ids = (vocabulary[settings[field]][1:] for field in ("USER_ID_FIELD", "ITEM_ID_FIELD"))
+    items = len(item_ids)
     decisive = {**hashed_settings(settings), "seed": result["seed"]}
     sections = {
         f"{model} on {dataset}": _describe_model(model, settings, result),
-        "Data": _describe_data(dataset, settings, users, items),
+        "Data": _describe_data(dataset, settings, len(user_ids), items),
         "Evaluation": _describe_evaluation(run, settings, result),
+        "How to use": USE.format(history=json.dumps(item_ids[:2].tolist(), ensure_ascii=False)),
         "Intended use": INTENDED_USE,
         "Limits": LIMITS.format(
             items=count(items, "item"),
@@ -168,8 +182,8 @@ def _describe_data(dataset: str, settings: dict, users: int, items: int) -> str:
     return "\n".join(
         [
             f"- dataset: {escape_markdown(dataset)}, {count(users, 'user')} and {count(items, 'item')} after filtering",
-            f"- interactions kept of each user: {settings.get('user_inter_num_interval') or 'all'}; of each item: "
-            f"{settings.get('item_inter_num_interval') or 'all'}; by value: {settings.get('val_interval') or 'all'}",
+            f"- kept: users with a number of interactions in {settings.get('user_inter_num_interval') or '[0,inf)'}, items "
+            f"in {settings.get('item_inter_num_interval') or '[0,inf)'}; values: {settings.get('val_interval') or 'all'}",
             f"- order: by time, {order}; equal times in the order of the file",
         ]
     )

@@ -29,6 +29,7 @@ from recbole_echomamba.system.ranks import is_distributed, is_main_process, proc
 from recbole_echomamba.system.terminal import PROGRESS, RunLog, is_verbose, run_log, showing_progress
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.distributed import spawn_ranks, torchrun_settings
+from recbole_echomamba.training.mlflow_log import log_to_mlflow
 from recbole_echomamba.training.progress import open_log, show_dataset, show_run
 from recbole_echomamba.training.result import describe_result, write_result
 from recbole_echomamba.training.run_directory import WEIGHTS_FILE, write_settings
@@ -288,6 +289,8 @@ def _run(config: Config, options: RunOptions, log: RunLog) -> dict:
         result = {**describe_result(trainer, test_result), "warnings": log.warnings}
         if is_main_process(config):
             write_result(result, trainer, built.dataset, options.saved, options.result_file)
+            if config["log_mlflow"]:
+                log_to_mlflow(result)
     finally:
         trainer.release()
     return result

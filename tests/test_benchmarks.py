@@ -9,7 +9,18 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import learning_curve, models, race_report, scaling, scan, search, time_to_accuracy, timing, versions
+from benchmarks import (
+    learning_curve,
+    models,
+    race_report,
+    scaling,
+    scan,
+    search,
+    serving,
+    time_to_accuracy,
+    timing,
+    versions,
+)
 from recbole_echomamba.ops import dispatch
 from tests.conftest import HISTORY, USERS
 
@@ -53,6 +64,16 @@ def test_a_search_ends_with_its_budget_of_epochs(tool, tmp_path, monkeypatch):
     assert figures["best"] == sorted(figures["best"])
     assert figures["trials"] >= 6
     assert "| mean | " in search.tabulate([figures])
+
+
+def test_serving_is_measured_for_untrained_runs_and_their_exports(monkeypatch, capsys):
+    flags = ["--models", "SASRec", "Mamba4Rec", "--items=20", "--length=8", "--repetitions=2", "--users=9", "--calls=3"]
+    monkeypatch.setattr("sys.argv", ["serving", *flags, f"--threads={torch.get_num_threads()}"])
+    serving.main()
+    one, many = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[0] for line in one.splitlines()[-2:]] == ["SASRec", "Mamba4Rec"]
+    assert len(one.splitlines()[-1].split()) == 6
+    assert [line.split()[0] for line in many.splitlines()[-2:]] == ["SASRec", "Mamba4Rec"]
 
 
 def test_scaling_is_plotted(tmp_path):

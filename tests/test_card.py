@@ -69,6 +69,13 @@ def test_settings_hashes_data_and_variant_are_those_of_the_run(trained, card):
     assert block == hashed_settings(yaml.safe_load((trained / "config.yaml").read_text()))
 
 
+def test_the_program_in_the_card_recommends(trained, card):
+    program = card.split("```python\n")[1].split("```")[0]
+    found = {}
+    exec(program.replace("FOLDER", str(trained)), found)
+    assert len(found["table"]) == 10
+
+
 def test_no_path_of_the_machine_is_published(trained, card, data_path):
     assert str(trained.parent) not in card
     assert str(data_path) not in card

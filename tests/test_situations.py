@@ -1,5 +1,6 @@
 """Our models in the situations that RecBole tests its own in: losses, negatives, evaluations, lengths, switches."""
 
+import contextlib
 import sys
 import types
 
@@ -117,6 +118,29 @@ def test_weights_and_biases_gets_the_metrics(settings, monkeypatch):
     assert {"train/train_loss", "valid/ndcg@10"} <= {name for entry in logged for name in entry}
     assert "eval/ndcg@10" in fake.run.summary
     assert fake.run.project == "p"
+
+
+def test_mlflow_gets_settings_and_metrics_and_its_failure_costs_nothing(settings, monkeypatch, caplog):
+    logged, fake = {}, types.ModuleType("mlflow")
+    fake.start_run = lambda **given: contextlib.nullcontext()
+    fake.set_tags = fake.log_params = logged.update
+    fake.log_metric = lambda name, value, step: logged.update({f"{name}, epoch {step}": value})
+    fake.log_metrics = lambda metrics, step="end": logged.update({f"{name}, {step}": v for name, v in metrics.items()})
+    with pytest.MonkeyPatch.context() as without:
+        without.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ValueError, match=r"log_mlflow needs MLflow: pip install 'recbole_echomamba\[mlflow\]'"):
+            Config("Mamba4Rec", "cycle", config_dict={**settings, "log_mlflow": True})
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    result = run("Mamba4Rec", "cycle", config_dict={**settings, "log_mlflow": True})
+    assert logged["config_hash"] == result["config_hash"]
+    assert logged["hidden_size"] == settings["hidden_size"]
+    assert logged["train_loss, epoch 0"] == result["history"][0]["train_loss"]
+    assert logged["valid/ndcg_at_10, 0"] == result["history"][0]["valid_result"]["ndcg@10"]
+    assert logged["test/ndcg_at_10, end"] == result["test_result"]["ndcg@10"]
+    fake.start_run = None
+    again = run("Mamba4Rec", "cycle", config_dict={**settings, "log_mlflow": True})
+    assert again["test_result"] == result["test_result"]
+    assert "the run is complete, but it could not be logged to MLflow" in caplog.text
 
 
 def test_nan_losses_stop_training_with_a_clear_error(settings, monkeypatch):

@@ -114,6 +114,8 @@ def as_list(value: Any) -> list:
 def _check_extras(settings: dict[str, Any]) -> None:
     if settings.get("log_wandb") and "wandb" not in sys.modules and importlib.util.find_spec("wandb") is None:
         raise UserError("log_wandb needs Weights & Biases: pip install wandb")
+    if settings.get("log_mlflow") and "mlflow" not in sys.modules and importlib.util.find_spec("mlflow") is None:
+        raise UserError("log_mlflow needs MLflow: pip install 'recbole_echomamba[mlflow]'")
     if not settings["repeatable"]:
         raise UserError("repeatable must be true: a sequential model may recommend an item again")
     clip = settings.get("clip_grad_norm")

@@ -24,6 +24,7 @@ NOT_IN_HASH = {
     "show_progress",
     "log_wandb",
     "wandb_project",
+    "log_mlflow",
     # where files are
     "data_path",
     "checkpoint_dir",

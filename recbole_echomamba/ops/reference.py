@@ -125,13 +125,13 @@ def _scan(x, delta, B, C, A, D, reverse):
 def scan_rows_at(
     x: Tensor, delta: Tensor, B: Tensor, C_at: Tensor, position: Tensor, A: Tensor, D: Tensor, reverse: bool
 ) -> Tensor:
-    """Compute :func:`scan_at` for all rows at once, with temporaries of ``[B, L, D, N]``."""
+    """Compute :func:`scan_at` for all rows at once, with temporaries of ``[B, L, N, D]``."""
     slots = torch.arange(x.shape[1], device=x.device)
     walked = (slots >= position[:, None]) if reverse else (slots <= position[:, None])
     delta = delta * walked[..., None]
     passed = _exclusive_sum_from_position(delta, reverse)
     gates = B * C_at[:, None]
-    weight = (torch.exp(passed[..., None] * A) @ gates[..., None]).squeeze(-1)
+    weight = (gates[:, :, None] @ torch.exp(passed[:, :, None] * A.T)).squeeze(2)
     x_at = x[torch.arange(x.shape[0], device=x.device), position]
     return (delta * x * weight).sum(1) + D * x_at
 

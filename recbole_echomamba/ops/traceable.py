@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_echomamba.ops.reference import conv_silu, dropout_norm, scan_rows_at, step_sizes, walks_from
+from recbole_echomamba.ops.reference import conv_silu, dropout_norm, scan_rows_at, walks_from
 from recbole_echomamba.ops.walk import Walk
 
 __all__ = [
@@ -34,29 +34,40 @@ def selective_scan(
 ) -> Tensor:
     """See :func:`.reference.selective_scan`.
 
-    The slots are cut into ``G`` chunks of :data:`CHUNK`. All chunks are scanned at once, each from a state of zero. Then the last
-    states of the chunks are summed with their decay, and each chunk gets the state in which the chunk before it ends.
+    The slots are cut into ``G`` chunks of :data:`CHUNK`. All chunks are scanned at once, each from a state of zero. Then the states
+    in which the chunks end are summed with their decay, chunk after chunk, and the state before each chunk decays through it.
     """
-    by_slot = [
+    # states are [B, G, 1, N, D]: channels innermost, as onnxruntime multiplies fastest
+    deltas, inputs, B_by_slot, C_by_slot = (
         _cut_in_chunks(tokens, reverse)
-        for tokens in (delta[..., None], (delta * x)[..., None], B[:, :, None], C[..., None])
-    ]
-    states, decays = [], []
-    for delta_t, u_t, B_t, _ in zip(*by_slot, strict=True):
-        state, decay = u_t * B_t, torch.exp(delta_t * A)
-        if states:
-            state, decay = state + decay * states[-1], decay * decays[-1]
-        states.append(state)
-        decays.append(decay)
-    before = _shift(_sum_with_decay(states[-1], decays[-1]), 1)
-    y = [(state + decay * before) @ C_t for state, decay, C_t in zip(states, decays, by_slot[-1], strict=True)]
-    out = torch.cat(y, 2).flatten(1, 2)[:, : x.shape[1], :, 0]
+        for tokens in (delta[:, :, None], (delta * x)[:, :, None], B[..., None], C[:, :, None])
+    )
+    decays = [torch.exp(delta_t * A.T) for delta_t in deltas]
+    states: list[Tensor] = []
+    for decay, u_t, B_t in zip(decays, inputs, B_by_slot, strict=True):
+        added = u_t * B_t
+        states.append(decay * states[-1] + added if states else added)
+    carried = _states_before(states[-1], torch.exp(sum(deltas) * A.T))
+    y = []
+    for state, decay, C_t in zip(states, decays, C_by_slot, strict=True):
+        carried = decay * carried
+        y.append(C_t @ state + C_t @ carried)
+    out = torch.cat(y, 2).flatten(1, 2)[:, : x.shape[1], 0]
     return (out.flip(1) if reverse else out) + D * x
 
 
 def scan_at(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C_at: Tensor, D: Tensor, walk: Walk) -> Tensor:
     """See :func:`.reference.scan_at`; all rows are computed at once."""
     return scan_rows_at(x, delta, B, C_at, walk.position, A, D, walk.reverse)
+
+
+def step_sizes(dt: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """See :func:`.reference.step_sizes`; onnxruntime takes four times as long for ONNX's ``Softplus``."""
+    a = F.linear(dt, weight, bias)
+    u = torch.exp(-a.abs())
+    rounded = 1 + u
+    # log(1 + u), with a correction for what is lost of a small u when one is added
+    return a.clamp(min=0) + rounded.log() - ((rounded - 1) - u) / rounded
 
 
 def kernel_of(weight: Tensor, length: int) -> Tensor:
@@ -90,22 +101,17 @@ def _cut_in_chunks(tokens: Tensor, reverse: bool) -> tuple[Tensor, ...]:
     return chunks.split(1, dim=2)
 
 
-def _sum_with_decay(state: Tensor, decay: Tensor) -> Tensor:
-    """Sum states ``[B, G, 1, D, N]`` along the second axis, each decayed by the factors after it.
+def _states_before(ends: Tensor, decays: Tensor) -> Tensor:
+    """Return the state before each chunk, ``[B, G, 1, N, D]``.
 
-    After ``k`` steps a state holds the sum over the ``2^k`` that end at its own place, and a decay their product.
+    Args:
+        ends: ``[B, G, 1, N, D]``, the state in which each chunk ends that starts from zero.
+        decays: ``[B, G, 1, N, D]``, the factor by which a chunk multiplies the state before it.
     """
-    width = 1
-    while width < state.shape[1]:
-        state = state + decay * _shift(state, width)
-        decay = decay * _shift(decay, width)
-        width *= 2
-    return state
-
-
-def _shift(states: Tensor, places: int) -> Tensor:
-    """Move states ``[B, G, 1, D, N]`` along the second axis; zeros come in."""
-    return F.pad(states[:, :-places], (0, 0, 0, 0, 0, 0, places, 0))
+    before = [torch.zeros_like(ends[:, :1])]
+    for end, decay in zip(ends.split(1, dim=1)[:-1], decays.split(1, dim=1)[:-1], strict=True):
+        before.append(decay * before[-1] + end)
+    return torch.cat(before, 1)
 
 
 def _fourier_matrix(period: int, slots: int, dtype: torch.dtype) -> Tensor:
