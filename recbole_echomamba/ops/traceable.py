@@ -34,8 +34,9 @@ def selective_scan(
 ) -> Tensor:
     """See :func:`.reference.selective_scan`.
 
-    The slots are cut into ``G`` chunks of :data:`CHUNK`. All chunks are scanned at once, each from a state of zero. Then the states
-    in which the chunks end are summed with their decay, chunk after chunk, and the state before each chunk decays through it.
+    The slots are cut into ``G`` chunks of :data:`CHUNK`. All chunks are scanned at once, each from a state of zero. Then the
+    states in which the chunks end are summed with their decay, chunk after chunk, and the state before each chunk decays through
+    it.
     """
     # states are [B, G, 1, N, D]: channels innermost, as onnxruntime multiplies fastest
     deltas, inputs, B_by_slot, C_by_slot = (
