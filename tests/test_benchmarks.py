@@ -57,7 +57,14 @@ def test_a_search_ends_with_its_budget_of_epochs(tool, tmp_path, monkeypatch):
     def train(params, after_epoch):
         for epoch in range(1, 4):
             after_epoch({"best_valid_score": params["dropout_prob"] * epoch, "epochs": epoch})
-        return {"best_valid_score": params["dropout_prob"] * 3}
+        score = params["dropout_prob"] * 3
+        return {
+            "model": "X",
+            "best_valid_score": score,
+            "valid_score_bigger": True,
+            "best_valid_result": {},
+            "seconds": 1,
+        }
 
     monkeypatch.setattr(search, "Objective", lambda *arguments: train)
     figures = search.search(tool, 1, argparse.Namespace(model="X", epochs=3, budget=16), tmp_path)
