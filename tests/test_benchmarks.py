@@ -21,6 +21,8 @@ from benchmarks import (
     timing,
     versions,
 )
+from benchmarks.contenders import Catalogue, draw_histories
+from recbole_echomamba import Config
 from recbole_echomamba.ops import dispatch
 from tests.conftest import HISTORY, USERS
 
@@ -257,3 +259,16 @@ def test_the_attack_prints_its_table_and_keeps_its_outcomes(tmp_path, monkeypatc
     assert "| a damaged file of a run is named when it is read | 3 | 3 | 0 | 0 | 0 |" in printed
     kept = json.loads((tmp_path / "a.json").read_text())
     assert [promise["survived"] for promise in kept["promises"]] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(("name", "part"), [("NoFilter", "filter"), ("NoBackward", "backward")])
+def test_an_ablation_encodes_histories_without_its_part(name, part):
+    config = Config(
+        f"benchmarks/ablations.py:{name}", "ml-100k", config_dict={"MAX_ITEM_LIST_LENGTH": 6, "causal": True}
+    )
+    model = config.model_class(config, Catalogue()).eval()
+    assert not [parameter for parameter, _ in model.named_parameters() if part in parameter]
+    batch = draw_histories(3, 6)
+    at_end = model.encode(batch["item_id_list"], batch["item_length"])
+    everywhere = model.encode_all(batch["item_id_list"])[torch.arange(3), batch["item_length"] - 1]
+    torch.testing.assert_close(at_end, everywhere, rtol=1e-4, atol=1e-5)
