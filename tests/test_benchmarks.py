@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks import (
+    ablations,
     learning_curve,
     models,
     race_report,
