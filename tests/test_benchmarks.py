@@ -264,9 +264,7 @@ def test_the_attack_prints_its_table_and_keeps_its_outcomes(tmp_path, monkeypatc
 
 @pytest.mark.parametrize(("name", "part"), [("NoFilter", "filter"), ("NoBackward", "backward")])
 def test_an_ablation_encodes_histories_without_its_part(name, part):
-    config = Config(
-        f"benchmarks/ablations.py:{name}", "ml-100k", config_dict={"MAX_ITEM_LIST_LENGTH": 6, "causal": True}
-    )
+    config = Config(f"{ablations.__file__}:{name}", "ml-100k", config_dict={"MAX_ITEM_LIST_LENGTH": 6, "causal": True})
     model = config.model_class(config, Catalogue()).eval()
     assert not [parameter for parameter, _ in model.named_parameters() if part in parameter]
     batch = draw_histories(3, 6)
