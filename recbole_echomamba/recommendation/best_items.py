@@ -9,6 +9,9 @@ from recbole_echomamba import ops
 from recbole_echomamba.models.base import has_linear_scores
 from recbole_echomamba.training.evaluation import check_linear_scores, check_scores
 
+ROWS_TO_ENCODE = 256
+"""Histories that a CPU encodes at once: with more, memory goes back to the system and is asked for again, twice as slow."""
+
 
 @torch.no_grad()
 def find_best(
@@ -37,7 +40,10 @@ def find_best(
         UserError: a score is NaN or infinite.
     """
     if has_linear_scores(type(model)) and isinstance(allowed, Tensor):
-        encoded, weight = model.encode_batch(window), model.item_embedding.weight
+        weight = model.item_embedding.weight
+        rows = ROWS_TO_ENCODE if weight.device.type == "cpu" else len(window)
+        parts = [window[start : start + rows] for start in range(0, len(window), rows)]
+        encoded = torch.cat([model.encode_batch(part) for part in parts])
         check_linear_scores(encoded, weight[1:], name, model)
         device = encoded.device
         if excluded is not None:
