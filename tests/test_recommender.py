@@ -221,7 +221,7 @@ def test_histories_without_a_known_item_are_left_out_when_unknown_ids_are_skippe
     recommender = Recommender.load(trained("EchoMamba4Rec"))
     table = recommender.recommend(histories={"a": ["no"], "b": ["i1", "no"]}, skip_unknown=True)
     assert set(table["user_id"]) == {"b"}
-    assert "left out 1 histories without a known item, such as a" in caplog.text
+    assert "left out 1 history without a known item, such as a" in caplog.text
     with pytest.raises(UserError, match="no history holds a known item"):
         recommender.recommend(histories=[["no"]], skip_unknown=True)
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from dataset_prep.words import count
 from recbole_echomamba.comparison.statistics import Difference, choose_cutoff, correct_by_holm, run_paired_test
 from recbole_echomamba.comparison.verdict import LEVEL
 from recbole_echomamba.layers import Mamba
@@ -146,8 +147,9 @@ def describe_evaluations(evaluations: list[Evaluation], model: str, metric: str,
     if largest.mean >= 0:
         return headline, [f"Without any one of its parts, NDCG@{k} does not fall: it relies on none of them alone."]
     is_certain = correct_by_holm([change.p for change in changes])[changes.index(largest)] < LEVEL
-    chance = "more than chance over users" if is_certain else "which may be chance"
-    interval = f"95% interval {largest.low:+.4f} to {largest.high:+.4f}, {largest.users:,} users"
+    corrected = f", corrected for {len(changes)} parts" if len(changes) > 1 else ""
+    chance = f"{'more than chance over users' if is_certain else 'which may be chance'}{corrected}"
+    interval = f"95% interval {largest.low:+.4f} to {largest.high:+.4f}, {count(largest.users, 'user')}"
     return headline, [
         f"It relies most on its {largest.label}: without it NDCG@{k} falls by {-largest.mean:.4f}, {chance} ({interval})."
     ]

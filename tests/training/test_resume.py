@@ -70,7 +70,7 @@ def test_a_signal_ends_training_between_batches_and_the_run_is_resumed_after_its
         return original(self, loss)
 
     monkeypatch.setattr(Trainer, "_check_nan", signalled)
-    with pytest.raises(Interrupted, match=r"^interrupted after 1 epochs; resume it with --resume=") as interruption:
+    with pytest.raises(Interrupted, match=r"^interrupted after 1 epoch; resume it with --resume=") as interruption:
         run("EchoMamba4Rec", "cycle", config_dict={**settings, "epochs": 3})
     assert len(calls) == 10
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

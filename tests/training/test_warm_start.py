@@ -84,7 +84,7 @@ def test_a_continued_run_learns_the_new_items_and_resumes_exactly(first):
 
 def test_the_command_continues(first, capsys):
     assert main(["run", f"--continue={first['run_directory']}", "--epochs=1"]) == 0
-    assert "best after 1 of 1 epochs" in capsys.readouterr().out
+    assert "best after 1 of 1 epoch," in capsys.readouterr().out
 
 
 def test_other_sizes_and_other_models_are_refused(first):

@@ -216,6 +216,7 @@ def test_a_search_writes_its_trials_and_the_best_settings(finished):
     (bold,) = [line for line in (finished / "trials.md").read_text().splitlines() if "**" in line]
     assert f"**{best['best_valid_score']:.4f}**" in bold
     assert (finished / "trials.png").read_bytes().startswith(b"\x89PNG")
+    assert "The best of 4 trials has a validation NDCG@10 of" in (finished / "report.html").read_text()
     # the same seed, the same training
     assert read_result(finished)["best_valid_score"] == best["best_valid_score"]
 
