@@ -8,7 +8,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from recbole_echomamba import Config, create_dataset, data_preparation, get_model
-from recbole_echomamba.data import cache, dataloader, preparation, samples, windowed_dataset
+from recbole_echomamba.data import cache, dataloader, samples, windowed_dataset
 from recbole_echomamba.data.histories import Histories
 from recbole_echomamba.models import base
 from tests.data.test_windowed_dataset import SMALL, assert_same_samples, awkward
@@ -150,9 +150,7 @@ def test_from_the_cache_nothing_is_held_for_each_sample(tmp_path, settings, monk
     (tmp_path / "long" / "long.inter").write_text(text + "\n")
     monkeypatch.setattr(windowed_dataset, "MIN_CACHED_BYTES", 0)
     monkeypatch.setattr(samples, "BLOCK", 4000)
-    monkeypatch.setattr(preparation, "MAX_TIMES", 1000)
-    for module in (windowed_dataset, dataloader):
-        monkeypatch.setattr(module, "MAX_LISTED", 1000)
+    monkeypatch.setattr(dataloader, "MAX_LISTED", 1000)
     changed = {"loss_type": "SampledCE", "train_negatives": 8, "negative_distribution": "popularity"}
     config = Config("Mamba4Rec", "long", config_dict={**settings, "data_path": str(tmp_path), "topk": [10], **changed})
     monkeypatch.setattr(dataloader, "READ_TOGETHER", 1000)
