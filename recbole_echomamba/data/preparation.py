@@ -79,7 +79,7 @@ def data_preparation(config, dataset):
     if config["save_dataset"] or config["save_dataloaders"]:
         raise UserError("save_dataset and save_dataloaders pickle objects; data_cache keeps prepared data instead")
     parts = _build_parts(config, dataset)
-    samplers = create_samplers(config, dataset, parts)
+    samplers = _create_samplers(config, dataset, parts)
     if config["train_on"] == "all":
         parts[0] = _join_parts(dataset, parts)
     if config["train_positions"] == "all":
@@ -90,6 +90,17 @@ def data_preparation(config, dataset):
     valid = _choose_evaluation_loader(config, "valid")(config, parts[1], samplers[1])
     test = _choose_evaluation_loader(config, "test")(config, parts[2], samplers[2])
     return train, valid, test
+
+
+def _create_samplers(config, dataset, parts) -> tuple:
+    """Return RecBole's samplers for the three parts, or None for each where no item is sampled.
+
+    RecBole makes them for full ranking, too, with a set for each user.
+    """
+    samples = config["train_neg_sample_args"]["distribution"] != "none"
+    if samples or any(_choose_evaluation_loader(config, phase) is NegSampleLoader for phase in ("valid", "test")):
+        return create_samplers(config, dataset, parts)
+    return None, None, None
 
 
 def _build_parts(config, dataset) -> list:

@@ -6,7 +6,7 @@ nothing is stored for each sample: :class:`SampleRuns`. Samples in any other ord
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -93,7 +93,36 @@ class SampleRuns:
         return np.where(index < 0, index + n, index)
 
 
-Samples = ListedSamples | SampleRuns
+class DeferredSamples:
+    """Samples that are listed when they are first read.
+
+    Args:
+        n: the number of samples.
+        make: returns them.
+    """
+
+    def __init__(self, n: int, make: Callable[[], ListedSamples]):
+        self._n, self._make = n, make
+        self._listed: ListedSamples | None = None
+
+    def __len__(self):
+        return self._n
+
+    def read(self, index: slice | Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows of the targets and the lengths of some samples, ``[B]`` each in int64."""
+        return self._list().read(index)
+
+    def select(self, index: slice | Tensor) -> ListedSamples:
+        """Return some of the samples."""
+        return self._list().select(index)
+
+    def _list(self) -> ListedSamples:
+        if self._listed is None:
+            self._listed = self._make()
+        return self._listed
+
+
+Samples = ListedSamples | SampleRuns | DeferredSamples
 
 
 def iterate_blocks(n: int) -> Iterator[slice]:

@@ -21,7 +21,8 @@ from recbole_echomamba.data import cache
 from recbole_echomamba.data.atomic_file import LazyTokenIds, keep_by_count, read_atomic_file
 from recbole_echomamba.data.compatible_dataset import CompatibleDataset
 from recbole_echomamba.data.samples import (
-    MAX_LISTED,
+    DeferredSamples,
+    ListedSamples,
     count_reordered_users,
     find_samples,
     iterate_blocks,
@@ -263,9 +264,9 @@ class WindowedDataset(CompatibleDataset):
         elif mode == "test_only":
             parts.insert(1, whole[:0])
         built = [self.copy(part) for part in parts]
-        if len(whole) <= MAX_LISTED:
-            # RecBole leaves the whole dataset in the order of time
-            self.sort(by=self.time_field)
+        # RecBole leaves the whole dataset in the order of time, in which samplers by popularity and few others read it
+        in_time = DeferredSamples(len(whole), functools.partial(_sort_samples, whole, self.time_field))
+        self.inter_feat = whole.with_samples(in_time)
         return built
 
     def _grouped_index(self, group_by_list):
@@ -312,6 +313,11 @@ class WindowedDataset(CompatibleDataset):
             for name, values in samples.flat.items()
         }
         return self._create_sparse_matrix(Interaction(columns), self.uid_field, self.iid_field, form, value_field)
+
+
+def _sort_samples(data: WindowedInteraction, field: str) -> ListedSamples:
+    """List samples in the order of a field; equal values keep their order."""
+    return data.samples.select(torch.from_numpy(np.argsort(data[field].numpy(), kind="stable")))
 
 
 def _list_lines(marked: np.ndarray) -> str:

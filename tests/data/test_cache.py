@@ -151,8 +151,7 @@ def test_from_the_cache_nothing_is_held_for_each_sample(tmp_path, settings, monk
     monkeypatch.setattr(windowed_dataset, "MIN_CACHED_BYTES", 0)
     monkeypatch.setattr(samples, "BLOCK", 4000)
     monkeypatch.setattr(run_warnings, "MAX_TIMES", 1000)
-    for module in (windowed_dataset, dataloader):
-        monkeypatch.setattr(module, "MAX_LISTED", 1000)
+    monkeypatch.setattr(dataloader, "MAX_LISTED", 1000)
     changed = {"loss_type": "SampledCE", "train_negatives": 8, "negative_distribution": "popularity"}
     config = Config("Mamba4Rec", "long", config_dict={**settings, "data_path": str(tmp_path), "topk": [10], **changed})
     monkeypatch.setattr(dataloader, "READ_TOGETHER", 1000)

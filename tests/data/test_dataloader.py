@@ -114,3 +114,10 @@ def test_train_on_all_has_every_target(settings):
     train, valid, test = data_preparation(config, create_dataset(config))
     assert len(train.dataset) == 48 * 10
     assert len(valid.dataset) == len(test.dataset) == 48
+
+
+@pytest.mark.parametrize(("changed", "samples"), [({"loss_type": "CE"}, False), ({"loss_type": "BPR"}, True)])
+def test_samplers_are_made_only_where_items_are_sampled(settings, changed, samples):
+    config = Config("Mamba4Rec", "cycle", config_dict={**settings, **changed})
+    loaders = data_preparation(config, create_dataset(config))
+    assert [loader._sampler is not None for loader in loaders] == [samples] * 3

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from recbole_echomamba import run
+from recbole_echomamba.data import dataloader
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.signals import Interrupted
 from recbole_echomamba.training import checkpoint
@@ -53,6 +54,15 @@ def test_two_and_two_epochs_are_four_bit_for_bit(settings, model):
     assert found["run_directory"] == half["run_directory"]
     assert found["config_hash"] == whole["config_hash"]
     assert_same_run(found, whole)
+
+
+def test_a_run_in_a_computed_order_is_resumed_bit_for_bit(settings, monkeypatch):
+    listed = run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 1})
+    monkeypatch.setattr(dataloader, "MAX_LISTED", 100)
+    whole = run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 2})
+    half = run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 1})
+    assert half["history"][0]["train_loss"] != listed["history"][0]["train_loss"]
+    assert_same_run(run(resume=half["run_directory"], config_dict={"epochs": 2}), whole)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
