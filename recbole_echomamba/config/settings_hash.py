@@ -43,19 +43,25 @@ ADDED_LATER = {
     "lr_schedule": "constant",
     "lr_warmup": 0,
     "init_from": None,
-    "train_negatives": 1024,
-    "negative_distribution": "popularity",
     "dropout_residual": True,
 }
 """Settings that the first runs did not have, and the value that does what those runs did; it is left out of the hash."""
 
 
+OF_SAMPLED_LOSS = {"train_negatives", "negative_distribution"}
+"""Settings that are read with ``loss_type: SampledCE`` only, and left out of the hash otherwise."""
+
+
 def hashed_settings(settings: dict) -> dict:
-    """Return the settings that decide the result of a run: without :data:`NOT_IN_HASH` and the values of :data:`ADDED_LATER`."""
+    """Return the settings that decide the result of a run.
+
+    Those of :data:`NOT_IN_HASH` and :data:`OF_SAMPLED_LOSS`, and the values of :data:`ADDED_LATER`, are left out.
+    """
+    left_out = NOT_IN_HASH if settings.get("loss_type") == "SampledCE" else NOT_IN_HASH | OF_SAMPLED_LOSS
     return {
         key: value
         for key, value in settings.items()
-        if key not in NOT_IN_HASH and not (key in ADDED_LATER and value == ADDED_LATER[key])
+        if key not in left_out and not (key in ADDED_LATER and value == ADDED_LATER[key])
     }
 
 

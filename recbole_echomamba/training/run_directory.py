@@ -67,7 +67,8 @@ def new_run_directory(config: Config) -> Path:
     """
     folder = Path(config["checkpoint_dir"])
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / CREATION_LOCK_FILE):
+    # the folder may belong to several users
+    with FileLock(folder / CREATION_LOCK_FILE, mode=0o666):
         _remove_unfinished(folder)
         directory = _make_directory(folder, config)
         try:
@@ -99,7 +100,10 @@ def _make_directory(folder: Path, config: Config) -> Path:
 def _remove_unfinished(folder: Path) -> None:
     """Remove the run directories that hold no more than what writing their settings had begun."""
     for directory in folder.iterdir():
-        if RUN_NAME.fullmatch(directory.name) and directory.is_dir():
+        if not RUN_NAME.fullmatch(directory.name):
+            continue
+        # a directory of another user stays
+        with contextlib.suppress(OSError):
             names = {file.name for file in directory.iterdir()}
             if all(name == MANIFEST_FILE or LEFTOVER.fullmatch(name) for name in names):
                 shutil.rmtree(directory)

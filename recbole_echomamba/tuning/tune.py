@@ -14,7 +14,7 @@ from dataset_prep.words import count
 from recbole_echomamba import report
 from recbole_echomamba.config.config import Config
 from recbole_echomamba.config.settings_files import PROCESS_KEYS, find_config_file, properties_directory
-from recbole_echomamba.config.settings_hash import NOT_IN_HASH
+from recbole_echomamba.config.settings_hash import hashed_settings
 from recbole_echomamba.data.dataset_files import atomic_files
 from recbole_echomamba.data.preparation import create_dataset
 from recbole_echomamba.experiment import run
@@ -186,13 +186,12 @@ def describe_search(config: Config, space: dict[str, Range], options: SearchOpti
         options: how to search.
         data_hash: the SHA-256 of the atomic files.
     """
-    varying = {*space, *NOT_IN_HASH} - {"seed"}
     description = {
         "model": config.model,
         "dataset": config.dataset,
         "data": data_hash,
         "space": {name: [each.kind, each.values] for name, each in space.items()},
-        "settings": {key: value for key, value in config.settings.items() if key not in varying},
+        "settings": {key: value for key, value in _decisive(config.settings).items() if key not in space},
         "tool": options.tool,
     }
     if options.tool != "Ray":
@@ -201,6 +200,11 @@ def describe_search(config: Config, space: dict[str, Range], options: SearchOpti
         # Ray plans all trials at the start, so a resumed search cannot have more.
         description |= {"algo": "ASHA", "max_evals": options.max_evals}
     return json.loads(json.dumps(description, default=str))
+
+
+def _decisive(settings: dict) -> dict:
+    """Return the settings that decide the results of a search; those of an earlier version may lack what was added later."""
+    return {**hashed_settings(settings), "seed": settings.get("seed")}
 
 
 def check_same_search(file: Path, description: dict, resume: bool) -> None:
@@ -224,7 +228,7 @@ def check_same_search(file: Path, description: dict, resume: bool) -> None:
             f"resume it with --tool={earlier.get('tool')} --resume, or choose another --out"
         )
     different = [key for key, value in description.items() if key != "settings" and earlier.get(key) != value]
-    settings, earlier_settings = description["settings"], earlier.get("settings", {})
+    settings, earlier_settings = description["settings"], _decisive(earlier.get("settings") or {})
     for key in sorted({*settings, *earlier_settings}):
         if settings.get(key) != earlier_settings.get(key):
             different.append(key)

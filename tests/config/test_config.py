@@ -370,3 +370,15 @@ def test_a_path_that_no_file_can_have_is_refused(settings):
     for path in ("a\0b", "\udcff"):
         with pytest.raises(UserError, match="data_path must be text without NUL and in UTF-8"):
             Config("EchoMamba4Rec", "cycle", config_dict={**settings, "data_path": path})
+
+
+def test_what_a_sampled_loss_reads_is_in_the_hash_with_that_loss_only():
+    def make_hash(**changed):
+        return Config("Mamba4Rec", "ml-100k", config_dict=changed).hash
+
+    assert make_hash(train_negatives=7, negative_distribution="uniform") == make_hash()
+    sampled = {"loss_type": "SampledCE"}
+    hashes = {
+        make_hash(**sampled, **more) for more in ({}, {"train_negatives": 7}, {"negative_distribution": "uniform"})
+    }
+    assert len(hashes) == 3

@@ -258,6 +258,14 @@ def test_a_finished_search_has_nothing_left_to_resume(out, command, tests_made):
     assert (out / "trials.csv").read_text() == before
 
 
+def test_a_search_of_a_version_with_fewer_settings_and_other_defaults_is_the_same_search(out, command):
+    description = json.loads((out / "search.json").read_text())
+    description["settings"] |= {"train_negatives": 7, "negative_distribution": "uniform", "worker": 3}
+    description["settings"].pop("lr_warmup", None)
+    (out / "search.json").write_text(json.dumps(description))
+    assert main([*command, "--resume"]) == 0
+
+
 def test_a_search_interrupted_in_its_last_run_resumes_it(out, command):
     before = read_result(out)
     (file,) = (out / "runs").glob("*/result.json")
