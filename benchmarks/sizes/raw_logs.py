@@ -33,7 +33,7 @@ class Size:
     def scaled(self, scale: float) -> Size:
         """Return the size with all numbers multiplied by ``scale``, but that of items by its root: they shall suffice for all."""
         users, pairs, events = (round(scale * number) for number in (self.users, self.pairs, self.events))
-        return Size(users, round(scale**0.5 * self.items), pairs, events)
+        return Size(users, min(round(scale**0.5 * self.items), pairs), pairs, events)
 
 
 def draw_pairs(groups: int, others: int, pairs: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
