@@ -41,6 +41,12 @@ def read_digests(folder: Path, name: str) -> dict[str, str]:
     return record.get("sha256", {}) if record else {}
 
 
+def read_order(folder: Path, name: str) -> str | None:
+    """Return how a preparation ordered the interactions, its option ``--order``; None without a record."""
+    record = _read(folder, name)
+    return record["options"].get("order") if record and isinstance(record["options"], dict) else None
+
+
 def list_files(folder: Path, name: str) -> set[str]:
     """Return the names of the files that an earlier preparation wrote, by its record; empty without a record."""
     record = _read(folder, name)

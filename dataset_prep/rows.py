@@ -57,7 +57,7 @@ class MalformedRows:
         reasons: number of rows skipped for each reason.
         first: message of the first one.
         blank: number of empty lines, which are no rows.
-        filtered: number of rows that ``--where`` leaves out.
+        filtered: number of rows that ``--where`` or ``--action`` leaves out.
         multiline: number of rows with a quoted field that spans several lines.
         first_multiline: message of the first one.
     """

@@ -37,6 +37,8 @@ from dataset_prep.words import count
 NAMES = ["table"]
 ACCEPTED_FILES = "point --raw at .csv, .tsv, .jsonl or .parquet files, which may be gzipped or in a zip"
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+OTHER_ENCODING = "name the encoding of the file, such as --encoding=cp1252"
+
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = ".parquet"
 MOST_LISTED = 3
@@ -133,7 +135,7 @@ def _name_encoding(error: RowError) -> RowError:
     return RowError(
         str(error),
         error.kind,
-        "name the encoding of the file, such as --encoding=cp1252",
+        OTHER_ENCODING,
     )
 
 
@@ -195,8 +197,12 @@ def _read_json_columns(
             malformed.blank += 1
             continue
         try:
-            row = json.loads(text.decode(encoding), parse_float=Decimal)
+            text = text.decode(encoding)
+            row = json.loads(text.removeprefix("\ufeff") if line == 1 else text, parse_float=Decimal)
             values = [row[column] for column in columns]
+        except UnicodeDecodeError:
+            reason = f"is not {encoding}"
+            malformed.report(file, line, RowError(reason, reason, OTHER_ENCODING))
         except KeyError as error:
             malformed.report(file, line, f"there is no {error}")
         except (ValueError, TypeError, RecursionError) as error:

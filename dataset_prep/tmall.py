@@ -127,4 +127,9 @@ def open_source(raw_files: RawFiles, options: Namespace, malformed: MalformedRow
 def _read_tables(log: RawFile, variant: str, action: str, malformed: MalformedRows) -> Iterator[pa.Table]:
     for table in LAYOUTS[variant].read_tables(log, malformed):
         table = table.rename_columns(COLUMN_NAMES[variant])
-        yield table if action == "all" else table.filter(pc.equal(table["action"], action))
+        if action == "all":
+            yield table
+            continue
+        chosen = table.filter(pc.equal(table["action"], action))
+        malformed.filtered += len(table) - len(chosen)
+        yield chosen

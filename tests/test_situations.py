@@ -123,6 +123,7 @@ def test_weights_and_biases_gets_the_metrics(settings, monkeypatch):
 def test_mlflow_gets_settings_and_metrics_and_its_failure_costs_nothing(settings, monkeypatch, caplog):
     logged, fake = {}, types.ModuleType("mlflow")
     fake.start_run = lambda **given: contextlib.nullcontext()
+    fake.active_run = lambda: None
     fake.set_tags = fake.log_params = logged.update
     fake.log_metric = lambda name, value, step: logged.update({f"{name}, epoch {step}": value})
     fake.log_metrics = lambda metrics, step="end": logged.update({f"{name}, {step}": v for name, v in metrics.items()})

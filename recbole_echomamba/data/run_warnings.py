@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from logging import getLogger
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from dataset_prep.record import read_order
 from dataset_prep.words import count
 from recbole_echomamba.data.atomic_file import read_atomic_file
 from recbole_echomamba.data.dataset_files import atomic_file, read_inter_header
@@ -47,11 +49,10 @@ def warn_of_data(config, dataset, parts: list) -> None:
 
 def holds_positions(config) -> bool:
     """Return whether the times of a dataset are positions in the history, with the times in another column."""
-    return (
-        config["TIME_FIELD"] == "timestamp"
-        and not config["benchmark_filename"]
-        and RAW_TIME in read_inter_header(config)
-    )
+    if config["TIME_FIELD"] != "timestamp" or config["benchmark_filename"]:
+        return False
+    by_time = read_order(Path(config["data_path"]), config["dataset"]) == "time"
+    return by_time and RAW_TIME in read_inter_header(config)
 
 
 def _warn_of_times(config, dataset, train: WindowedInteraction, test: WindowedInteraction) -> None:
@@ -63,10 +64,13 @@ def _warn_of_times(config, dataset, train: WindowedInteraction, test: WindowedIn
     targets = [(part, part.samples.read(index)[0]) for part, index in chosen]
     times = [part.flat[config["TIME_FIELD"]][rows].numpy() for part, rows in targets]
     has_positions = holds_positions(config)
-    if has_positions:
+    if has_positions and len(train) > MAX_TIMES:
+        # the times are in the file only, which is not read again for a warning
+        times = None
+    elif has_positions:
         users = [part.flat[dataset.uid_field][rows].numpy() for part, rows in targets]
         times = _read_times(config, dataset, users, positions=times)
-    share = measure_future(*times)
+    share = 0.0 if times is None else measure_future(*times)
     fields = f"{config['USER_ID_FIELD']}, {config['ITEM_ID_FIELD']}, {RAW_TIME}"
     use_times = (
         f"timestamp holds positions (dataset_prep --order time); set TIME_FIELD: {RAW_TIME}, load_col: {{inter: [{fields}]}} and "
@@ -102,7 +106,8 @@ def _read_times(config, dataset, users: list[np.ndarray], positions: list[np.nda
     frame = read_atomic_file(atomic_file(config, "inter"), config["field_separator"], config["encoding"], kinds)
     column = frame[user].cat
     number_of = pd.Index(dataset.field2id_token[user]).get_indexer(column.categories)
-    frame[user] = number_of[column.codes]
+    # a row without a user has the code -1
+    frame[user] = np.where(column.codes < 0, -1, number_of[column.codes])
     frame = frame.drop_duplicates([user, position])
     wanted = [pd.DataFrame({user: ids, position: places}) for ids, places in zip(users, positions, strict=True)]
     return [each.merge(frame, "left", [user, position])[RAW_TIME].dropna().to_numpy() for each in wanted]

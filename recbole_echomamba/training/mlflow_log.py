@@ -20,7 +20,9 @@ def log_to_mlflow(result: dict) -> None:
     import mlflow
 
     try:
-        with mlflow.start_run(run_name=f"{result['model']} on {result['dataset']}, seed {result['seed']}"):
+        name = f"{result['model']} on {result['dataset']}, seed {result['seed']}"
+        # within the caller's own run, if there is one
+        with mlflow.start_run(run_name=name, nested=mlflow.active_run() is not None):
             mlflow.set_tags({name: str(result[name]) for name in FACTS})
             mlflow.log_params(result["config"])
             for entry in result["history"]:

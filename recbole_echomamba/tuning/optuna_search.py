@@ -152,14 +152,16 @@ class Search:
         return next((trial for trial in self.trials if json.dumps(trial["params"], sort_keys=True) == key), None)
 
     def _end_trials_of_killed_workers(self) -> None:
-        """End the trials that say they are running, but whose worker holds its lock no more."""
+        """End the trials that say they are running, but whose worker holds its lock no more, and remove such locks."""
         for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
             lock = FileLock(self._folder / trial.user_attrs.get(WORKER, self._worker))
             with contextlib.suppress(Timeout):
                 lock.acquire(timeout=0)
                 self._study.tell(trial.number, state=TrialState.FAIL)
                 lock.release()
-                Path(lock.lock_file).unlink(missing_ok=True)
+        for file in self._folder.glob(".worker-*.lock"):
+            with contextlib.suppress(Timeout), FileLock(file, timeout=0):
+                file.unlink(missing_ok=True)
 
     def _enqueue_interrupted(self) -> None:
         """Propose the settings of trials again that ended without an outcome, by Ctrl-C or ``kill -9``, each once."""

@@ -1,5 +1,6 @@
 import logging
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,3 +162,21 @@ def test_positions_are_no_global_times_and_no_gaps_and_the_settings_that_give_ti
     caplog.clear()
     warn_of_data(config, data, [loader.dataset for loader in data_preparation(config, data)])
     assert not caplog.messages
+
+
+def test_a_column_of_that_name_in_an_own_log_does_not_make_its_times_positions(settings, ordered, caplog):
+    (Path(ordered["data_path"]) / "time" / "time.prep.json").unlink()
+    caplog.set_level(logging.WARNING)
+    config = Config("Mamba4Rec", "time", config_dict={**settings, **ordered, "time_gaps": True})
+    data = create_dataset(config)
+    warn_of_data(config, data, [loader.dataset for loader in data_preparation(config, data)])
+    assert "positions" not in caplog.text
+
+
+def test_times_that_only_the_file_holds_are_not_read_again_for_a_large_dataset(settings, ordered, caplog, monkeypatch):
+    monkeypatch.setattr("recbole_echomamba.data.run_warnings.MAX_TIMES", 5)
+    monkeypatch.setattr("recbole_echomamba.data.run_warnings.read_atomic_file", None)
+    config = Config("Mamba4Rec", "time", config_dict={**settings, **ordered})
+    data = create_dataset(config)
+    warn_of_data(config, data, [loader.dataset for loader in data_preparation(config, data)])
+    assert "later than a test target" not in caplog.text

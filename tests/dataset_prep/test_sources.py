@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,14 @@ def test_tmall_keeps_the_actions_asked_for(tmp_path, prepare, read, action, kept
         ["action:token"] if action == "all" else ["timestamp:float"]
     )
     assert [(row[0], row[2], row[-1]) for row in rows] == [(str(ROWS[k][0]), str(ROWS[k][1]), TIMES[k]) for k in kept]
+
+
+def test_rows_of_other_actions_count_for_the_share_of_malformed_ones(tmp_path, prepare):
+    raw = layouts.write_ijcai16(tmp_path / "raw", ROWS)
+    (log,) = (file for file in Path(raw).rglob("*") if file.is_file())
+    with log.open("a") as rows:
+        rows.write("x\ny\n")
+    assert prepare("tmall", raw, "--action", "buy", "--skip-bad")[0] == 0
 
 
 def test_the_older_tmall_log_has_carts_missing_brands_and_days_of_2014(tmp_path, prepare, read):

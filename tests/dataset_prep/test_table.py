@@ -270,7 +270,7 @@ def test_a_malformed_row_stops_with_its_line_or_is_skipped_and_counted(tmp_path,
         ('{"who": 1, "what": 2, "when": true}', "not a time"),
         ("[1]", "not a JSON object"),
         ("{", "not a JSON object"),
-        ('{"who": "\udcff", "what": 2, "when": 3}', "not a JSON object"),
+        ('{"who": "\udcff", "what": 2, "when": 3}', "is not utf-8"),
     ],
 )
 def test_a_malformed_json_line_is_named(tmp_path, prepare, row, reason):
@@ -281,6 +281,17 @@ def test_a_malformed_json_line_is_named(tmp_path, prepare, row, reason):
     assert "log.jsonl:2: " in err
     assert reason in err
     assert prepare("table", tmp_path / "log.jsonl", *COLUMNS, "--skip-bad")[0] == 0
+
+
+def test_json_lines_in_another_encoding_name_the_option_and_may_begin_with_a_mark(tmp_path, prepare, read):
+    row = '{"who": "é", "what": "x", "when": 3}\n'
+    (tmp_path / "log.jsonl").write_bytes(row.encode("latin-1"))
+    code, _, err = prepare("table", tmp_path / "log.jsonl", *COLUMNS)
+    assert code == 1
+    assert "log.jsonl:1: is not utf-8; name the encoding of the file, such as --encoding=cp1252" in err
+    (tmp_path / "marked.jsonl").write_bytes(row.encode("utf-8-sig"))
+    assert prepare("table", tmp_path / "marked.jsonl", *COLUMNS)[0] == 0
+    assert read("mine")[1] == [["é", "x", "3"]]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -105,6 +105,12 @@ def test_an_interrupted_search_goes_on_and_repeats_only_the_interrupted_trial(tm
     assert again.calls == []
 
 
+def test_locks_of_killed_workers_are_removed(tmp_path):
+    (tmp_path / ".worker-0123456789abcdef.lock").touch()
+    make_search(tmp_path, Objective(peak), CHOICES, "random", max_evals=1).run()
+    assert not list(tmp_path.glob("*.lock"))
+
+
 def test_two_processes_share_the_trials_of_a_search(tmp_path):
     first, second = (Objective(lambda params: params["x"]) for _ in range(2))
     make_search(tmp_path, first, CHOICES, "random", max_evals=3).run()
