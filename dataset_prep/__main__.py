@@ -12,9 +12,9 @@ from dataset_prep.arguments import refuse_repeats
 from dataset_prep.atomic_file import is_plain_name
 from dataset_prep.download import download
 from dataset_prep.errors import PreparationError, one_line
+from dataset_prep.malformed import MOST_SKIPPED, MalformedRows
 from dataset_prep.preparation import prepare
 from dataset_prep.raw_files import LARGEST_RATIO, RawFiles
-from dataset_prep.rows import MOST_SKIPPED, MalformedRows
 
 SOURCES = {name: module for module in (movielens, netflix, tmall, lfm1b, amazon, table) for name in module.NAMES}
 """The module that reads each dataset."""

@@ -33,9 +33,11 @@ from dataset_prep.fields import (
     FieldType,
     check_number,
 )
+from dataset_prep.lines import read_blocks, read_lines
+from dataset_prep.malformed import MalformedRows
 from dataset_prep.origins import AMAZON, how_to_get
 from dataset_prep.raw_files import RawFile, RawFiles
-from dataset_prep.rows import Layout, MalformedRows, parse_rows, read_blocks, read_lines
+from dataset_prep.rows import Layout, parse_rows
 from dataset_prep.source import Feature, Source
 
 NAMES = list(AMAZON)

@@ -1,7 +1,7 @@
 """Check and convert the text of one raw field.
 
 Every parser raises :class:`dataset_prep.errors.RowError` with the reason, such as "is 'x', not a number"; the caller adds the
-field's name, and :class:`dataset_prep.rows.MalformedRows` the file and the line.
+field's name, and :class:`dataset_prep.malformed.MalformedRows` the file and the line.
 """
 
 from __future__ import annotations

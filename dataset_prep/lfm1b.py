@@ -14,9 +14,11 @@ import pyarrow as pa
 
 from dataset_prep.errors import MissingFileError
 from dataset_prep.fields import TEXT, UNIX_SECONDS, WHOLE_NUMBER, FieldType, check_number
+from dataset_prep.lines import read_lines, skip_header
+from dataset_prep.malformed import MalformedRows
 from dataset_prep.origins import how_to_get
 from dataset_prep.raw_files import RawFile, RawFiles
-from dataset_prep.rows import Layout, MalformedRows, parse_rows, read_lines, skip_header
+from dataset_prep.rows import Layout, parse_rows
 from dataset_prep.source import Feature, Source
 
 NAMES = ["lfm-1b"]

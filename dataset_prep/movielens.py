@@ -19,8 +19,10 @@ import pyarrow as pa
 from dataset_prep import origins
 from dataset_prep.errors import MissingFileError, RowError
 from dataset_prep.fields import NUMBER, UNIX_SECONDS, WHOLE_NUMBER, FieldType, parse_whole_number
+from dataset_prep.lines import read_csv, read_lines, skip_header
+from dataset_prep.malformed import MalformedRows
 from dataset_prep.raw_files import RawFile, RawFiles
-from dataset_prep.rows import Layout, MalformedRows, parse_rows, read_csv, read_lines, skip_header
+from dataset_prep.rows import Layout, parse_rows
 from dataset_prep.source import Feature, Source
 
 NAMES = list(origins.MOVIELENS)

@@ -16,9 +16,11 @@ import pyarrow as pa
 
 from dataset_prep.errors import MissingFileError, RowError
 from dataset_prep.fields import DATE, DIGITS, WHOLE_NUMBER, FieldType, check_number, parse_whole_number
+from dataset_prep.lines import read_blocks, read_lines, split_lines
+from dataset_prep.malformed import MalformedRows
 from dataset_prep.origins import how_to_get
 from dataset_prep.raw_files import RawFile, RawFiles
-from dataset_prep.rows import Layout, MalformedRows, is_blank, parse_rows, read_blocks, read_lines, split_lines
+from dataset_prep.rows import Layout, is_blank, parse_rows
 from dataset_prep.source import Feature, Source
 
 NAMES = ["netflix"]

@@ -13,7 +13,7 @@ from dataset_prep import record
 from dataset_prep.atomic_file import write_rows
 from dataset_prep.errors import PreparationError, explain_system_errors
 from dataset_prep.event_log import EventLog, open_event_log
-from dataset_prep.rows import MalformedRows
+from dataset_prep.malformed import MalformedRows
 from dataset_prep.source import Source
 from dataset_prep.staging import lock_and_stage, publish, remove_leftovers
 from dataset_prep.words import count

@@ -10,8 +10,9 @@ import duckdb
 import pyarrow as pa
 
 from dataset_prep.errors import PreparationError
+from dataset_prep.malformed import MalformedRows
 from dataset_prep.raw_files import RawFile
-from dataset_prep.rows import ROWS_PER_TABLE, MalformedRows
+from dataset_prep.rows import ROWS_PER_TABLE
 
 
 class RowFilter:

@@ -1,4 +1,4 @@
-"""Read raw files as checked rows; stop at a malformed row with ``file:line: reason``, or skip and count it.
+"""Read raw files as checked rows.
 
 Delimited text is read in blocks of whole lines. A block of ordinary bytes only is parsed by Arrow. Any other block, and
 any block that Arrow rejects, is parsed line by line, which decides whether it is valid and finds the line to name. Both ways
@@ -7,139 +7,33 @@ return the same rows.
 
 from __future__ import annotations
 
-import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.csv
-from tqdm import tqdm
 
 from dataset_prep.errors import PreparationError, RowError
 from dataset_prep.fields import WHOLE_NUMBER, FieldType
-from dataset_prep.raw_files import DAMAGE_ERRORS, RawFile
-from dataset_prep.words import count
+from dataset_prep.lines import read_blocks, read_lines, split_lines
+from dataset_prep.malformed import MalformedRows
+from dataset_prep.raw_files import RawFile
 
 Line = TypeVar("Line")
 Row = TypeVar("Row")
 
-BLOCK_BYTES = 16 << 20
-LONGEST_LINE_BYTES = 64 << 20
 ROWS_PER_TABLE = 100_000
 """Rows that are converted to one table where they are parsed one at a time."""
 
 SAMPLE_BYTES = 1 << 16
 """How much of a file is compared with :attr:`Layout.looks`."""
 
-MOST_SKIPPED = 0.5
-"""The largest share of malformed rows that ``--skip-bad`` leaves out by default: beyond it, an option is wrong."""
-
-MOST_REASONS = 10
-"""How many reasons for skipped rows are listed."""
-
 ONLY_ARROW_READS = (b"-", b"0x", b"0X")
 """Beginnings of a whole number that Arrow accepts and :func:`dataset_prep.fields.parse_whole_number` refuses."""
-
-
-class MalformedRows:
-    """Decide what happens to malformed rows, and count them and the quoted fields that span several lines.
-
-    Args:
-        skip: the largest share of all rows that may be malformed, which are skipped and counted (``--skip-bad``); with 0, stop at
-            the first one.
-
-    Attributes:
-        reasons: number of rows skipped for each reason.
-        first: message of the first one.
-        blank: number of empty lines, which are no rows.
-        filtered: number of rows that ``--where`` or ``--action`` leaves out.
-        multiline: number of rows with a quoted field that spans several lines.
-        first_multiline: message of the first one.
-    """
-
-    def __init__(self, skip: float = 0):
-        self.skip = skip
-        self.reasons: Counter[str] = Counter()
-        self.first: str | None = None
-        self.blank = 0
-        self.filtered = 0
-        self.multiline = 0
-        self.first_multiline: str | None = None
-
-    @property
-    def count(self) -> int:
-        """Number of rows skipped."""
-        return sum(self.reasons.values())
-
-    def report(self, file: RawFile, line: int, reason: object) -> None:
-        """Count one malformed row, or stop.
-
-        Args:
-            file: raw file that holds the row.
-            line: its line, from 1.
-            reason: text, or the error that the row caused.
-
-        Raises:
-            PreparationError: malformed rows are not to be skipped.
-        """
-        message = f"{file.label}:{line}: {reason}"
-        if cure := getattr(reason, "cure", ""):
-            message = f"{message}; {cure}"
-        if not self.skip:
-            skip = ", or leave such rows out with --skip-bad" if cure else "; --skip-bad leaves such rows out"
-            raise PreparationError(f"{message}{skip}") from None
-        self.reasons[getattr(reason, "kind", str(reason))] += 1
-        if self.first is None:
-            self.first = message
-
-    def check_share(self, read: int) -> None:
-        """Check that most rows could be read.
-
-        Args:
-            read: how many could, and were not filtered.
-
-        Raises:
-            PreparationError: more than the share ``skip`` of all rows was skipped.
-        """
-        total = self.count + read + self.filtered
-        if self.count > self.skip * total:
-            raise PreparationError(
-                f"{self.count:,} of {count(total, 'row')} are malformed, the first: {self.first}; mend the options, or leave "
-                "such rows out all the same with --skip-bad=1"
-            )
-
-    def note_multiline(self, file: RawFile, line: int, lines: int, hint: str) -> None:
-        """Count one row with a quoted field that spans several lines.
-
-        Args:
-            file: raw file that holds the row.
-            line: its first line, from 1.
-            lines: number of its lines.
-            hint: what to do if the quotes are part of the text; may be empty.
-        """
-        self.multiline += 1
-        if self.first_multiline is None:
-            self.first_multiline = f"{file.label}:{line}: a quoted field makes {lines} lines one row{hint}"
-
-    def describe(self) -> list[str]:
-        """Return what was counted as lines of text; none if there is nothing to say."""
-        lines = []
-        if self.blank:
-            lines.append(f"left out {count(self.blank, 'empty line')}")
-        if self.multiline:
-            lines.append(f"rows of several lines: {self.multiline}, the first: {self.first_multiline}")
-        if self.count:
-            lines.append(f"skipped {count(self.count, 'malformed row')}, the first: {self.first}")
-            listed = self.reasons.most_common(MOST_REASONS)
-            lines += [f"  {count(n, 'row')}: {reason}" for reason, n in listed]
-            if others := self.count - sum(n for _, n in listed):
-                lines.append(f"  {count(others, 'row')}: other reasons")
-        return lines
 
 
 def parse_rows(
@@ -333,109 +227,3 @@ def _parse_column(column: pa.ChunkedArray, field_type: FieldType) -> pa.Array | 
     column = column.combine_chunks()
     distinct = [field_type.parse(text) for text in column.dictionary.to_pylist()]
     return pa.array(distinct, field_type.arrow_type).take(column.indices)
-
-
-def split_lines(block: bytes) -> list[bytes]:
-    r"""Return the lines of a block without their ends, which are ``\n`` or ``\r\n``."""
-    lines = block.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.removesuffix(b"\r") for line in lines]
-
-
-def read_blocks(file: RawFile) -> Iterator[tuple[int, bytes]]:
-    """Yield a file in blocks of whole lines, each with the number of its first line; show progress in a terminal.
-
-    Raises:
-        PreparationError: the file is damaged, or a line is longer than :data:`LONGEST_LINE_BYTES`.
-    """
-    line = 1
-    rest = b""
-    total = None if file.is_gzip else file.size
-    with file.open() as stream, tqdm(total=total, unit="B", unit_scale=True, desc=file.name, disable=None) as progress:
-        while chunk := _read_chunk(stream, file, line):
-            progress.update(len(chunk))
-            block, newline, rest = (rest + chunk).rpartition(b"\n")
-            if len(rest) > LONGEST_LINE_BYTES:
-                raise PreparationError(
-                    f"{file.label}:{line}: a line after this one has more than {LONGEST_LINE_BYTES} bytes"
-                )
-            if newline:
-                yield line, block + newline
-                line += block.count(b"\n") + 1
-    if rest:
-        yield line, rest
-
-
-def _read_chunk(stream: BinaryIO, file: RawFile, line: int) -> bytes:
-    try:
-        return stream.read(BLOCK_BYTES)
-    except DAMAGE_ERRORS as error:
-        raise PreparationError(
-            f"{file.label}:{line}: the data after this line are truncated or damaged: {error}"
-        ) from None
-
-
-def read_lines(file: RawFile) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a file without their ends, numbered from 1."""
-    for first_line, block in read_blocks(file):
-        yield from enumerate(split_lines(block), first_line)
-
-
-def skip_header(lines: Iterable[tuple[int, Line]]) -> Iterator[tuple[int, Line]]:
-    """Yield all numbered lines but line 1."""
-    return ((line, content) for line, content in lines if line > 1)
-
-
-def read_csv(
-    file: RawFile,
-    malformed: MalformedRows,
-    delimiter: str = ",",
-    quoted: bool = True,
-    hint: str = "",
-    encoding: str = "utf-8",
-) -> Iterator[tuple[int, list[str]]]:
-    """Yield the records of a CSV, header included, each with the number of its first line.
-
-    Bytes that are no text in the encoding become lone surrogates, which an id cannot hold, see
-    :func:`dataset_prep.atomic_file.check_identifier`.
-
-    Args:
-        file: raw file to read.
-        malformed: what happens to malformed rows.
-        delimiter: character between two fields.
-        quoted: whether quotes enclose fields; otherwise they are characters like any other.
-        hint: what to do if the quotes of a quoted file are part of its text; added to messages about quotes.
-        encoding: encoding of the text, in which a line ends with the same byte as in ASCII.
-
-    Raises:
-        PreparationError: a quote never closes, even when malformed rows are skipped: it is unknown what it swallowed. Or the
-            header cannot be read.
-    """
-    csv.field_size_limit(LONGEST_LINE_BYTES)
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(_read_text_lines(file, encoding), delimiter=delimiter, quoting=quoting, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if "unexpected end" in str(error):
-                raise PreparationError(f"{file.label}:{line}: a quote opens here and never closes{hint}") from None
-            if line == 1:
-                raise PreparationError(
-                    f"{file.label}:1: the header cannot be read as fields between {delimiter!r}: {error}{hint}"
-                ) from None
-            malformed.report(file, line, f"{error}{hint}")
-        else:
-            if reader.line_num > line:
-                malformed.note_multiline(file, line, reader.line_num - line + 1, hint)
-            yield line, record
-
-
-def _read_text_lines(file: RawFile, encoding: str) -> Iterator[str]:
-    for number, line in read_lines(file):
-        text = line.decode(encoding, "surrogateescape") + "\n"
-        yield text.removeprefix("\ufeff") if number == 1 else text

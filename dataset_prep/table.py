@@ -27,9 +27,11 @@ from dataset_prep.atomic_file import check_identifier
 from dataset_prep.errors import PreparationError, RowError
 from dataset_prep.fields import FieldType, check_number
 from dataset_prep.item_columns import ItemColumns
+from dataset_prep.lines import read_csv, read_lines
+from dataset_prep.malformed import MalformedRows
 from dataset_prep.raw_files import DAMAGE_ERRORS, RawFile, RawFiles
 from dataset_prep.row_filter import RowFilter
-from dataset_prep.rows import ROWS_PER_TABLE, Layout, MalformedRows, is_blank, parse_rows, read_csv, read_lines
+from dataset_prep.rows import ROWS_PER_TABLE, Layout, is_blank, parse_rows
 from dataset_prep.source import Source
 from dataset_prep.times import make_time_type
 from dataset_prep.words import count

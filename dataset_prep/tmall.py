@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 
 from dataset_prep.errors import MissingFileError, PreparationError, RowError
 from dataset_prep.fields import DIGITS, WHOLE_NUMBER, FieldType, parse_date, parse_whole_number
+from dataset_prep.malformed import MalformedRows
 from dataset_prep.origins import how_to_get
 from dataset_prep.raw_files import RawFile, RawFiles
-from dataset_prep.rows import Layout, MalformedRows
+from dataset_prep.rows import Layout
 from dataset_prep.source import Source
 
 NAMES = ["tmall"]

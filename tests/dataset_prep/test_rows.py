@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_prep import rows
+from dataset_prep import lines
 from dataset_prep.amazon import RATINGS_2014, RATINGS_2018, RATINGS_2023
 from dataset_prep.errors import PreparationError
 from dataset_prep.fields import WHOLE_NUMBER
 from dataset_prep.lfm1b import EVENTS
+from dataset_prep.malformed import MalformedRows
 from dataset_prep.movielens import RATINGS_CSV, RATINGS_DAT
 from dataset_prep.netflix import RATINGS as NETFLIX_RATINGS
 from dataset_prep.raw_files import RawFiles
-from dataset_prep.rows import MalformedRows
 from dataset_prep.tmall import LAYOUTS
 
 ALL = [EVENTS, RATINGS_CSV, RATINGS_DAT, NETFLIX_RATINGS, RATINGS_2014, RATINGS_2018, *LAYOUTS.values()]
@@ -67,7 +67,7 @@ def test_a_block_gives_the_rows_of_its_lines(layout, data):
     block = "".join(text + ending for text in texts).encode(layout.encoding)
     fast = layout.parse_block(block)
     try:
-        slow = layout.to_table([layout.parse_line(line) for line in rows.split_lines(block)])
+        slow = layout.to_table([layout.parse_line(line) for line in lines.split_lines(block)])
     except ValueError:
         slow = None
     if fast is not None:
@@ -104,8 +104,8 @@ def test_blocks_are_the_file_in_whole_lines_and_their_numbers_are_right(tmp_path
     file = tmp_path_factory.mktemp("blocks") / "file"
     file.write_bytes(b"\n".join(found) + (b"\n" if ends else b""))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "BLOCK_BYTES", size)
-        blocks = list(rows.read_blocks(RawFiles(file).files[0]))
+        patch.setattr("dataset_prep.lines.BLOCK_BYTES", size)
+        blocks = list(lines.read_blocks(RawFiles(file).files[0]))
     assert b"".join(block for _, block in blocks) == file.read_bytes()
     assert all(block.endswith(b"\n") for _, block in blocks[:-1])
     lengths = [block.count(b"\n") for _, block in blocks]
@@ -116,7 +116,7 @@ def test_blocks_are_the_file_in_whole_lines_and_their_numbers_are_right(tmp_path
 
 @pytest.mark.parametrize("bad_at", [1, 2, 500, 1000])
 def test_the_number_of_a_bad_line_is_right_in_every_block(tmp_path, monkeypatch, bad_at):
-    monkeypatch.setattr(rows, "BLOCK_BYTES", 100)
+    monkeypatch.setattr("dataset_prep.lines.BLOCK_BYTES", 100)
     lines = ["1\t2\t3\t4\t1400000000"] * 1000
     lines[bad_at - 1] = "1\t2\t3\t4"
     Path("LFM-1b_LEs.txt").write_text("\n".join(lines))

@@ -53,7 +53,7 @@ def test_the_ratings_of_a_netflix_movie_continue_in_the_next_block(tmp_path, pre
     rows = layouts.walks(12, 5, start=ROWS[0][3])
     raw = layouts.write_netflix(tmp_path / "raw", rows)
     (raw / "combined_data_4.txt").write_text((raw / "combined_data_4.txt").read_text().rstrip("\n"))
-    monkeypatch.setattr("dataset_prep.rows.BLOCK_BYTES", size)
+    monkeypatch.setattr("dataset_prep.lines.BLOCK_BYTES", size)
     assert prepare("netflix", raw)[0] == 0
     assert read("netflix")[1] == [list(map(str, row)) for row in sorted(rows, key=lambda row: row[1])]
 

@@ -7,8 +7,8 @@ import pyarrow.parquet
 import pytest
 
 from dataset_prep.errors import PreparationError
+from dataset_prep.malformed import MalformedRows
 from dataset_prep.row_filter import RowFilter
-from dataset_prep.rows import MalformedRows
 from recbole_echomamba.commands.shared import split_history
 
 COLUMNS = ["--name", "mine", "--user-col", "who", "--item-col", "sku", "--time-col", "at"]
