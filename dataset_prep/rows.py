@@ -53,10 +53,12 @@ def parse_rows(
 
 
 def is_blank(content: object) -> bool:
-    """Return whether a line, or the fields of one, hold nothing but white space."""
+    """Return whether a line, or the fields of one, hold nothing but spaces; a tab may be a delimiter."""
     if isinstance(content, list) and len(content) < 2:
         content = "".join(map(str, content))
-    return isinstance(content, bytes | str) and not content.strip()
+    if isinstance(content, bytes):
+        return not content.strip(b" ")
+    return isinstance(content, str) and not content.strip(" ")
 
 
 @dataclass(frozen=True)

@@ -14,27 +14,51 @@ from dataset_prep.fields import FieldType, check_number
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 FORMAT_CURE = "say how times are written, such as --time-format='%d.%m.%Y %H:%M'"
-NANOSECONDS = re.compile(r"(.*:\d\d[.,]\d{6})(\d{1,3})(\D.*)?", re.ASCII)
+NANOSECONDS = re.compile(r"(.*:\d\d[.,]\d{6})(\d{1,3})\d*(\D.*)?", re.ASCII)
 """A time with digits after those that Python's datetime keeps."""
+
+DATE_OF_DIGITS = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
 
 TIME_LIMIT = Decimal(10) ** 19
 """Python's decimals have 28 digits, of which nine are decimals of the time."""
 
 
 def make_time_type(time_format: str | None) -> FieldType:
-    """Return the type of a time, which becomes a decimal with nine digits after the point.
+    """Return the type of the times of one log, which become decimals with nine digits after the point.
 
     Args:
         time_format: how times are written, as :meth:`datetime.datetime.strptime` takes it; ``None`` for numbers and ISO 8601.
     """
-    return FieldType(pa.decimal128(38, 9), b"", partial(_parse_time, time_format=time_format))
+    return FieldType(pa.decimal128(38, 9), b"", partial(_parse_time, time_format=time_format, mixture=_Mixture()))
 
 
-def _parse_time(value: object, time_format: str | None) -> Decimal:
+class _Mixture:
+    """Notice a column that holds dates such as ``20240131``, which are read as numbers, beside ISO 8601."""
+
+    def __init__(self):
+        self._number: str | None = None
+        self._has_dates = False
+
+    def add(self, text: str, is_number: bool) -> None:
+        """Take one more text into account; RowError if it cannot be told which of both the column holds."""
+        if not is_number:
+            self._has_dates = True
+        elif DATE_OF_DIGITS.fullmatch(text):
+            self._number = text
+        if self._has_dates and self._number:
+            raise RowError(
+                f"is {text!r}: the column holds dates and also {self._number!r}, a date without hyphens or a number of seconds",
+                "mixes dates with numbers",
+                "write all times in one way",
+            )
+
+
+def _parse_time(value: object, time_format: str | None, mixture: _Mixture) -> Decimal:
     if time_format is not None:
         value = _parse_formatted_time(str(value), time_format)
     if isinstance(value, str):
-        value = _parse_time_text(value)
+        text, value = value, _parse_time_text(value)
+        mixture.add(text, is_number=_is_number(text))
     if isinstance(value, date):
         value = _seconds_since_1970(value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
@@ -54,11 +78,17 @@ def _parse_formatted_time(text: str, time_format: str) -> datetime:
         ) from None
 
 
-def _parse_time_text(text: str) -> Decimal:
+def _is_number(text: str) -> bool:
     try:
-        return Decimal(check_number(text))
+        Decimal(check_number(text))
     except (ValueError, InvalidOperation):
-        pass
+        return False
+    return True
+
+
+def _parse_time_text(text: str) -> Decimal:
+    if _is_number(text):
+        return Decimal(check_number(text))
     if not text:
         raise RowError("is empty", "is empty")
     nanoseconds = 0

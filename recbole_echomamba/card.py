@@ -109,11 +109,13 @@ def render_card(run: Path, settings: dict, result: dict) -> str:
     user_ids, item_ids = (vocabulary[settings[field]][1:] for field in ("USER_ID_FIELD", "ITEM_ID_FIELD"))
     items = len(item_ids)
     decisive = {**hashed_settings(settings), "seed": result["seed"]}
+    if settings.get("init_from"):
+        decisive["init_from"] = Path(settings["init_from"]).name
     sections = {
         f"{model} on {dataset}": _describe_model(model, settings, result),
         "Data": _describe_data(dataset, settings, len(user_ids), items),
         "Evaluation": _describe_evaluation(run, settings, result),
-        "How to use": USE.format(history=json.dumps(item_ids[:2].tolist(), ensure_ascii=False)),
+        "How to use": USE.format(history=json.dumps(sorted(item_ids.tolist())[:2], ensure_ascii=False)),
         "Intended use": INTENDED_USE,
         "Limits": LIMITS.format(
             items=count(items, "item"),
@@ -169,6 +171,10 @@ def _describe_model(model: str, settings: dict, result: dict) -> str:
     if settings.get("causal"):
         lines.append(
             "With `causal: true` it is **a variant in which no position reads a later item, not the model of the paper**."
+        )
+    if settings.get("init_from"):
+        lines.append(
+            f"It began with the weights of another run, `{Path(settings['init_from']).name}`; the epochs below are those after."
         )
     if settings.get("dropout_residual") is False:
         lines.append(

@@ -127,7 +127,7 @@ def test_sizes_go_from_raw_files_to_metrics_and_go_on_where_they_stopped(sizes_c
     assert 0 <= found["validation"]["ndcg@10"] < 1
     assert found["recommendation"]["users"] > 100
     assert not (tmp_path / "tmall").exists()
-    assert not (tmp_path / "raw" / "tmall").exists()
+    assert not (tmp_path / "generated" / "tmall").exists()
     run("--rows", "tmall")
     assert len(ran) == len(stages)
     assert "hours an epoch" in capsys.readouterr().out

@@ -221,6 +221,13 @@ def test_the_command_writes_each_format_for_the_users_of_a_file(mamba, tmp_path,
     assert f"wrote 4 recommendations for 2 users to {out}" in capsys.readouterr().out
 
 
+def test_the_command_prints_a_table_where_no_file_is_named(mamba, capsys):
+    assert main(["recommend", f"--run={mamba}", "--history=i1 i2", "--topk=2"]) == 0
+    header, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header == ["user_id", "item_id", "rank", "score"]
+    assert [row[-2] for row in rows] == ["1", "2"]
+
+
 def test_titles_come_from_the_item_file_as_they_are_written_there(mamba, data_path, tmp_path):
     shutil.copytree(data_path / "cycle", tmp_path / "cycle")
     # Each title starts with a quote that is never closed.
@@ -250,6 +257,7 @@ def test_an_item_file_without_titles_is_refused_with_its_columns(mamba, data_pat
 
 
 BAD = {
+    "all users without a file": (["--all"], "--all needs --out=FILE"),
     "an unknown format": (["--all", "--out=top.txt"], "cannot tell the format of top.txt"),
     "a missing folder": (["--all", "--out=gone/top.csv"], "there is no folder"),
     "an id instead of a file": (

@@ -104,8 +104,12 @@ def run_row(name: str, options: argparse.Namespace, figures: dict[tuple[str, str
     if not missing:
         return
     real = name == "ml-1m" and options.ml_1m
-    raw = options.ml_1m if real else options.folder / "raw" / name
+    raw = options.ml_1m if real else options.folder / "generated" / name
     job = Job(name, raw, options.folder, options.model, options.threads)
+    if job.inter_file.parent.exists() and (name, "prepare") not in figures:
+        raise SystemExit(
+            f"{job.inter_file.parent} is not from this benchmark, which would remove it; choose another --folder"
+        )
     if missing[0] != "prepare" and not job.inter_file.is_file():
         missing.insert(0, "prepare")
     if missing[0] == "prepare" and not real:

@@ -15,7 +15,11 @@ def add_recommend_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("input and output")
     group.add_argument("--run", required=True, help="run directory of the trained model")
     add_custom_model(group)
-    group.add_argument("--out", required=True, metavar="FILE", help="file to write, ending in .csv, .jsonl or .parquet")
+    group.add_argument(
+        "--out",
+        metavar="FILE",
+        help="file to write, ending in .csv, .jsonl or .parquet (default: print a table; not with --all)",
+    )
     group = parser.add_argument_group("users (exactly one of these)")
     users = group.add_mutually_exclusive_group(required=True)
     users.add_argument("--all", action="store_true", help="every user of the dataset")
@@ -43,15 +47,19 @@ def add_recommend_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute_recommend(options: argparse.Namespace, settings: dict[str, str]) -> None:
-    """Write recommendations to a file."""
+    """Write recommendations to a file, or print them."""
     from recbole_echomamba.config.early_checks import check_run_directory
 
     check_run_directory(options.run)
-    check_writable(options.out, "--out")
+    if options.out is None and options.all:
+        raise UserError("--all needs --out=FILE, ending in .csv, .jsonl or .parquet")
+    if options.out is not None:
+        check_writable(options.out, "--out")
     from recbole_echomamba.recommendation import recommend
     from recbole_echomamba.recommendation.files import check_format, read_histories, read_ids, write_recommendations
 
-    check_format(options.out)
+    if options.out is not None:
+        check_format(options.out)
     table = recommend(
         options.run,
         users=None if options.users is None else read_ids(options.users, "--users"),
@@ -65,6 +73,9 @@ def execute_recommend(options: argparse.Namespace, settings: dict[str, str]) -> 
         model=options.model,
         histories=None if options.histories is None else read_histories(options.histories),
     )
+    if options.out is None:
+        print(table.to_string(index=False))
+        return
     write_recommendations(table, options.out)
     users = count(table["user_id"].nunique(), "user")
     print(f"wrote {count(len(table), 'recommendation')} for {users} to {options.out}")

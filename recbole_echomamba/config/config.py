@@ -118,7 +118,7 @@ class Config(RecBoleConfig):
 
     def _load_config_files(self, file_list: list[str] | None) -> dict[str, Any]:
         files = file_list or []
-        variants = [file for file in files if find_config_file(file).parent == variants_directory()]
+        variants = [file for file in files if find_config_file(file).resolve().parent == variants_directory().resolve()]
         self._variant_settings = set(read_config_files(variants, self.yaml_loader))
         return read_config_files(files, self.yaml_loader)
 

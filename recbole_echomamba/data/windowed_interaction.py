@@ -157,7 +157,9 @@ def _as_torch_index(index) -> slice | Tensor:
         index = np.asarray(index) if len(index) else np.zeros(0, np.int64)
     if isinstance(index, np.ndarray):
         index = torch.from_numpy(index)
-    return index if isinstance(index, slice | Tensor) else torch.tensor([index])
+    if isinstance(index, Tensor):
+        return index.reshape(1) if index.ndim == 0 else index
+    return index if isinstance(index, slice) else torch.tensor([index])
 
 
 def _widen_ids(values: Tensor) -> Tensor:

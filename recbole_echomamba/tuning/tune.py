@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 
 import yaml
@@ -27,6 +29,7 @@ from recbole_echomamba.system.files import (
     write_atomically,
     write_text,
 )
+from recbole_echomamba.system.terminal import PROGRESS
 from recbole_echomamba.training.run_directory import reuse_or_resume
 from recbole_echomamba.tuning.objective import Objective
 from recbole_echomamba.tuning.report import find_best, plot_trials, render_search, tabulate_trials
@@ -108,11 +111,18 @@ def tune(
     table_file = Path(output_file or out / "trials.md")
     plot_file = Path(display_file or out / "trials.png")
     common = {**(config_dict or {}), "checkpoint_dir": str(out / "runs")}
+    for name in set(space) & set(common):
+        getLogger().warning("setting %r has no effect: the search varies it", name)
 
     # Settings with one value of each range: an unknown setting ends the search before it starts.
     first_values = {name: each.first_value for name, each in space.items()}
     config = Config(model, dataset, config_file_list, {**common, **convert_to_plain(first_values)})
     check_options(options, config, space)
+    if options.tool != "Ray" and options.algo == "exhaustive":
+        combinations = count(math.prod(len(each.values) for each in space.values()), "combination")
+        PROGRESS.info(
+            "exhaustive search of %s; %d trials in a row without a better one end it", combinations, early_stop
+        )
     for option, file in [("--output_file", output_file), ("--display_file", display_file)]:
         if file:
             check_writable(file, option)

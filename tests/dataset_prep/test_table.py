@@ -283,6 +283,15 @@ def test_a_malformed_json_line_is_named(tmp_path, prepare, row, reason):
     assert prepare("table", tmp_path / "log.jsonl", *COLUMNS, "--skip-bad")[0] == 0
 
 
+def test_dates_without_hyphens_beside_iso_dates_are_refused(tmp_path, prepare):
+    for rows in ("a,x,2024-02-01\na,y,20240131\n", "a,y,20240131\na,x,2024-02-01\n"):
+        (tmp_path / "log.csv").write_text("who,what,when\n" + rows)
+        code, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS)
+        assert code == 1
+        assert "log.csv:3: when is " in err
+        assert "a date without hyphens or a number of seconds" in err
+
+
 def test_json_lines_in_another_encoding_name_the_option_and_may_begin_with_a_mark(tmp_path, prepare, read):
     row = '{"who": "é", "what": "x", "when": 3}\n'
     (tmp_path / "log.jsonl").write_bytes(row.encode("latin-1"))

@@ -251,9 +251,12 @@ def test_a_search_with_another_tool_says_how_to_resume_it(command, capsys):
     assert "holds a search with Hyperopt; resume it with --tool=Hyperopt --resume" in capsys.readouterr().err
 
 
-def test_a_finished_search_has_nothing_left_to_resume(out, command, tests_made):
+def test_a_finished_search_has_nothing_left_to_resume(out, command, tests_made, caplog):
     before = (out / "trials.csv").read_text()
-    assert main([*command, "--worker=0", "--resume"]) == 0  # a setting without effect on the result may change
+    # a setting without effect on the result may change, and one that the search varies has none
+    varied = FOUR_TRIALS.split()[0]
+    assert main([*command, "--worker=0", f"--{varied}=0.5", "--resume"]) == 0
+    assert f"setting '{varied}' has no effect: the search varies it" in caplog.text
     assert tests_made == []
     assert (out / "trials.csv").read_text() == before
 
