@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recbole_echomamba import recommend, run
+from recbole_echomamba.__main__ import main
 from recbole_echomamba.export import export
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -38,6 +39,9 @@ def test_a_custom_model_trains_and_loads_again(run_example):
     assert loaded.endswith("it scores 1682 items")
     (directory,) = Path("saved").glob("GatedMamba-ml-100k-*")
     assert str(directory) in loaded
+    # its Mamba layer is read at the last position only, so there are no step sizes to show
+    assert main(["inspect", str(directory), f"--model={EXAMPLES / 'custom_model.py'}:GatedMamba"]) == 0
+    assert "NDCG@10" in (directory / "inspection.html").read_text()
 
 
 def test_a_log_becomes_recommendations_in_its_own_ids(run_example):

@@ -47,6 +47,14 @@ def test_the_page_shows_filters_memory_and_parts(trained, tmp_path, capsys):
     assert str(tmp_path / "page.html") in capsys.readouterr().out
 
 
+def test_a_run_without_a_validation_part_is_refused(data_path, tmp_path, capsys):
+    settings = {**SMALL, "data_path": str(data_path), "epochs": 1, "eval_args": {"split": {"LS": "test_only"}}}
+    directory = run("Mamba4Rec", "cycle", config_dict={**settings, "checkpoint_dir": str(tmp_path)})["run_directory"]
+    capsys.readouterr()
+    assert main(["inspect", directory]) == 1
+    assert "has no validation part, on which a run is inspected" in capsys.readouterr().err
+
+
 def test_magnitudes_are_those_of_the_complex_weights(trained):
     _, model, *_ = load_run(trained)
     found = compute_filter_magnitudes(model)

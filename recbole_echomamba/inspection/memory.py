@@ -51,7 +51,8 @@ def measure_memories(model: nn.Module, valid, config) -> dict[str, Memory]:
         config: the settings of the run.
 
     Returns:
-        The memory of each layer, by the name of its module.
+        The memory of each layer that computes all positions, by the name of its module. A custom model may read a layer at the
+        last position only.
     """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Mamba)}
     steps: dict[str, list[Tensor]] = {name: [] for name in layers}
@@ -62,13 +63,16 @@ def measure_memories(model: nn.Module, valid, config) -> dict[str, Memory]:
             items = interaction[model.ITEM_SEQ]
             model.encode(items, interaction[model.ITEM_SEQ_LEN], *model.times_of(interaction))
             is_item = items > 0
-            for name in layers:
-                steps[name].append(recorded[name][is_item].cpu())
+            for name, delta in recorded.items():
+                if delta.shape[:2] == is_item.shape:
+                    steps[name].append(delta[is_item].cpu())
             measured += int(is_item.sum())
             if measured >= MIN_ITEMS:
                 break
     memories = {}
     for name, layer in layers.items():
+        if not steps[name]:
+            continue
         delta = torch.cat(steps[name])
         decay = layer.A.detach().cpu().abs()
         memories[name] = Memory(delta, lengths=1 / (delta.median(0).values[:, None] * decay))

@@ -14,8 +14,9 @@ from recbole_echomamba.comparison.statistics import choose_cutoff
 from recbole_echomamba.experiment import load_run
 from recbole_echomamba.inspection import filters, history, memory
 from recbole_echomamba.inspection.parts import describe_evaluations, evaluate_without_parts, tabulate_evaluations
-from recbole_echomamba.layers import Mamba
+from recbole_echomamba.models.base import StateSpaceRecommender
 from recbole_echomamba.recommendation.recommender import Recommender
+from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import check_writable, write_text
 
 FILTER_NOTE = (
@@ -101,6 +102,8 @@ def inspect(
     models, runs = [], []
     for directory in [run] if other is None else [run, other]:
         loaded = load_run(directory, model, config_dict)
+        if not len(loaded[4].dataset):
+            raise UserError(f"{directory} has no validation part, on which a run is inspected")
         models.append(loaded[0]["model"])
         runs.append(make_sections(directory, loaded, user))
     labels = [f"{letter}: {name}" for letter, name in zip("AB", models, strict=False)] if other is not None else [""]
@@ -131,8 +134,8 @@ def make_sections(run: Path | str, loaded: tuple, user: str | None) -> list[Sect
     magnitudes = filters.compute_filter_magnitudes(model)
     if magnitudes:
         sections.append(Section("Spectral filters", FILTER_NOTE, _render_filters(model, magnitudes)))
-    if any(isinstance(module, Mamba) for module in model.modules()):
-        memories = memory.measure_memories(model, valid, config)
+    memories = memory.measure_memories(model, valid, config) if isinstance(model, StateSpaceRecommender) else {}
+    if memories:
         plot = report.render_image(report.encode_png(memory.plot_memories(memories)), MEMORY_CAPTION)
         body = plot + memory.tabulate_memories(memories).to_html()
         sections.append(Section("Step sizes and memory", MEMORY_NOTE, body))
