@@ -24,6 +24,7 @@ class MalformedRows:
 
     Attributes:
         reasons: number of rows skipped for each reason.
+        places: file and line of the first row that was skipped for each reason.
         first: message of the first one.
         blank: number of empty lines, which are no rows.
         filtered: number of rows that ``--where`` or ``--action`` leaves out.
@@ -34,6 +35,7 @@ class MalformedRows:
     def __init__(self, skip: float = 0):
         self.skip = skip
         self.reasons: Counter[str] = Counter()
+        self.places: dict[str, str] = {}
         self.first: str | None = None
         self.blank = 0
         self.filtered = 0
@@ -62,7 +64,9 @@ class MalformedRows:
         if not self.skip:
             skip = ", or leave such rows out with --skip-bad" if cure else "; --skip-bad leaves such rows out"
             raise PreparationError(f"{message}{skip}") from None
-        self.reasons[getattr(reason, "kind", str(reason))] += 1
+        kind = getattr(reason, "kind", str(reason))
+        self.reasons[kind] += 1
+        self.places.setdefault(kind, f"{file.label}:{line}")
         if self.first is None:
             self.first = message
 
@@ -105,7 +109,7 @@ class MalformedRows:
         if self.count:
             lines.append(f"skipped {count(self.count, 'malformed row')}, the first: {self.first}")
             listed = self.reasons.most_common(MOST_REASONS)
-            lines += [f"  {count(n, 'row')}: {reason}" for reason, n in listed]
+            lines += [f"  {count(n, 'row')}: {reason} (the first in {self.places[reason]})" for reason, n in listed]
             if others := self.count - sum(n for _, n in listed):
                 lines.append(f"  {count(others, 'row')}: other reasons")
         return lines

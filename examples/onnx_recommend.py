@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+if len(sys.argv) < 3:
+    sys.exit("give a file and the ids of items, oldest first, as above")
 file, *history = sys.argv[1:]
 vocabulary = json.loads(Path(file).with_suffix(".json").read_text(encoding="utf-8"))
 items, length = vocabulary["items"], vocabulary["length"]
 number_of = {item: number for number, item in enumerate(items)}
 unknown = [item for item in history if item not in number_of]
-if unknown or not history:
+if unknown:
     sys.exit(f"give the ids of items that the model knows; {unknown} are none")
 seen = [number_of[item] for item in history]
 
@@ -24,6 +26,10 @@ recent = seen[-length:]
 item_seq = np.zeros((1, length), dtype=np.int64)
 item_seq[0, : len(recent)] = recent
 session = onnxruntime.InferenceSession(file)
+if "scores" not in {output.name for output in session.get_outputs()} or "items" in {
+    output.name for output in session.get_outputs()
+}:
+    sys.exit(f"{file} was exported with --topk and returns the best items only; export it without")
 (scores,) = session.run(["scores"], {"item_seq": item_seq, "item_seq_len": np.array([len(recent)])})
 
 scores[0, seen] = -np.inf

@@ -47,7 +47,8 @@ recommender = Recommender.load("FOLDER")
 table = recommender.recommend(histories=[{history}], topk=10)
 ```
 
-A history is a list of the dataset's own item ids, oldest first. A model that reads more than histories also needs the data."""
+A history is a list of the dataset's own item ids, oldest first. A model that reads more than histories, and a custom one, also
+need the data; a custom one its module, too."""
 
 LIMITS = """\
 - It knows {items}. Newer ones cannot be recommended before a model is trained again.

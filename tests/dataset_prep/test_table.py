@@ -152,14 +152,15 @@ def test_the_option_for_quoted_tabs_is_named_where_it_may_be_needed(tmp_path, pr
     assert "if quotes enclose fields, add --quote" in err
 
 
-def test_skipped_rows_are_counted_by_reason(tmp_path, prepare):
+def test_skipped_rows_are_counted_by_reason_with_the_first_place_of_each(tmp_path, prepare):
     rows = ["a,x,1", ",x,1", ",y,1", "a,x,soon", "a,x,later", "a,x,never", "a,x"]
     (tmp_path / "log.csv").write_text("who,what,when\n" + "\n".join(rows) + "\n")
     _, _, err = prepare("table", tmp_path / "log.csv", *COLUMNS, "--skip-bad=0.9")
+    log = tmp_path / "log.csv"
     assert err.splitlines()[1:] == [
-        "  3 rows: when is neither a number nor an ISO time",
-        "  2 rows: who is empty",
-        "  1 row: 2 fields where the header has 3",
+        f"  3 rows: when is neither a number nor an ISO time (the first in {log}:5)",
+        f"  2 rows: who is empty (the first in {log}:3)",
+        f"  1 row: 2 fields where the header has 3 (the first in {log}:8)",
     ]
 
 
