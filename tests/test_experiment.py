@@ -109,7 +109,8 @@ from recbole_echomamba import Trainer, load_run
 config, model, dataset, train, valid, test = load_run({finished["run_directory"]!r})
 trainer = Trainer(config, model)
 print(json.dumps(trainer.evaluate(test, load_best_model=False)))
-torch.save(model.full_sort_predict(next(iter(test))[0]), {str(tmp_path / "scores.pt")!r})
+with torch.no_grad():
+    torch.save(model.full_sort_predict(next(iter(test))[0]), {str(tmp_path / "scores.pt")!r})
 """
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert json.loads(out.splitlines()[-1]) == finished["test_result"]
