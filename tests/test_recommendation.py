@@ -221,6 +221,12 @@ def test_the_command_writes_each_format_for_the_users_of_a_file(mamba, tmp_path,
     assert f"wrote 4 recommendations for 2 users to {out}" in capsys.readouterr().out
 
 
+def test_leaving_unknown_ids_out_is_offered_only_where_others_remain(mamba):
+    with pytest.raises(UserError, match="unknown users nobody") as refused:
+        recommend(mamba, users=["nobody"])
+    assert "skip" not in str(refused.value)
+
+
 def test_the_command_prints_a_table_where_no_file_is_named(mamba, capsys):
     assert main(["recommend", f"--run={mamba}", "--history=i1 i2", "--topk=2"]) == 0
     header, *rows = (line.split() for line in capsys.readouterr().out.splitlines())

@@ -134,6 +134,7 @@ def _find_internal_ids(
         if len(unknown) > MAX_LISTED_IDS:
             listed += f" and {len(unknown) - MAX_LISTED_IDS} more"
         if not skip_unknown:
-            raise UserError(f"unknown {kind} {listed}: {reason}; --skip-unknown leaves them out")
+            hint = "; --skip-unknown leaves them out" if found else ""
+            raise UserError(f"unknown {kind} {listed}: {reason}{hint}")
         logging.getLogger().warning("left out unknown %s %s: %s", kind, listed, reason)
     return np.array(found, dtype=np.int64)
