@@ -70,6 +70,24 @@ def skip_header(lines: Iterable[tuple[int, Line]]) -> Iterator[tuple[int, Line]]
     return ((line, content) for line, content in lines if line > 1)
 
 
+def skip_blank(lines: Iterable[tuple[int, Line]], malformed: MalformedRows) -> Iterator[tuple[int, Line]]:
+    """Yield all numbered lines but those that :func:`is_blank`, which are counted."""
+    for line, content in lines:
+        if is_blank(content):
+            malformed.blank += 1
+        else:
+            yield line, content
+
+
+def is_blank(content: object) -> bool:
+    """Return whether a line, or the fields of one, hold nothing but spaces; a tab may be a delimiter."""
+    if isinstance(content, list) and len(content) < 2:
+        content = "".join(map(str, content))
+    if isinstance(content, bytes):
+        return not content.strip(b" ")
+    return isinstance(content, str) and not content.strip(" ")
+
+
 def read_csv(
     file: RawFile,
     malformed: MalformedRows,

@@ -58,7 +58,8 @@ class MalformedRows:
         Raises:
             PreparationError: malformed rows are not to be skipped.
         """
-        message = f"{file.label}:{line}: {reason}"
+        place = f"{file.label}:{line}"
+        message = f"{place}: {reason}"
         if cure := getattr(reason, "cure", ""):
             message = f"{message}; {cure}"
         if not self.skip:
@@ -66,7 +67,7 @@ class MalformedRows:
             raise PreparationError(f"{message}{skip}") from None
         kind = getattr(reason, "kind", str(reason))
         self.reasons[kind] += 1
-        self.places.setdefault(kind, f"{file.label}:{line}")
+        self.places.setdefault(kind, place)
         if self.first is None:
             self.first = message
 

@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from dataset_prep.errors import MissingFileError, RowError
 from dataset_prep.fields import DATE, DIGITS, WHOLE_NUMBER, FieldType, check_number, parse_whole_number
-from dataset_prep.lines import read_blocks, read_lines, split_lines
+from dataset_prep.lines import read_blocks, read_lines, skip_blank, split_lines
 from dataset_prep.malformed import MalformedRows
 from dataset_prep.origins import how_to_get
 from dataset_prep.raw_files import RawFile, RawFiles
-from dataset_prep.rows import Layout, is_blank, parse_rows
+from dataset_prep.rows import Layout, parse_rows
 from dataset_prep.source import Feature, Source
 
 NAMES = ["netflix"]
@@ -93,12 +93,9 @@ def _parse_line_by_line(
 ) -> pa.Table:
     movies = []
     rows = []
-    for line, text in enumerate(split_lines(block), first_line):
+    for line, text in skip_blank(enumerate(split_lines(block), first_line), malformed):
         if found := MOVIE_LINE.fullmatch(text):
             movie = int(found[1])
-            continue
-        if is_blank(text):
-            malformed.blank += 1
             continue
         try:
             row = RATINGS.parse_line(text)

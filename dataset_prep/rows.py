@@ -19,7 +19,7 @@ import pyarrow.csv
 
 from dataset_prep.errors import PreparationError, RowError
 from dataset_prep.fields import WHOLE_NUMBER, FieldType
-from dataset_prep.lines import read_blocks, read_lines, split_lines
+from dataset_prep.lines import read_blocks, read_lines, skip_blank, split_lines
 from dataset_prep.malformed import MalformedRows
 from dataset_prep.raw_files import RawFile
 
@@ -40,25 +40,13 @@ def parse_rows(
     file: RawFile, lines: Iterable[tuple[int, Line]], parse: Callable[[Line], Row], malformed: MalformedRows
 ) -> Iterator[Row]:
     """Yield ``parse(content)`` for each ``(line, content)``; report those for which it raises ValueError, count empty lines."""
-    for line, content in lines:
-        if is_blank(content):
-            malformed.blank += 1
-            continue
+    for line, content in skip_blank(lines, malformed):
         try:
             row = parse(content)
         except ValueError as error:
             malformed.report(file, line, error)
         else:
             yield row
-
-
-def is_blank(content: object) -> bool:
-    """Return whether a line, or the fields of one, hold nothing but spaces; a tab may be a delimiter."""
-    if isinstance(content, list) and len(content) < 2:
-        content = "".join(map(str, content))
-    if isinstance(content, bytes):
-        return not content.strip(b" ")
-    return isinstance(content, str) and not content.strip(" ")
 
 
 @dataclass(frozen=True)

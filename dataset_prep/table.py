@@ -27,11 +27,11 @@ from dataset_prep.atomic_file import check_identifier
 from dataset_prep.errors import PreparationError, RowError
 from dataset_prep.fields import FieldType, check_number
 from dataset_prep.item_columns import ItemColumns
-from dataset_prep.lines import read_csv, read_lines
+from dataset_prep.lines import is_blank, read_csv, read_lines, skip_blank
 from dataset_prep.malformed import MalformedRows
 from dataset_prep.raw_files import DAMAGE_ERRORS, RawFile, RawFiles
 from dataset_prep.row_filter import RowFilter
-from dataset_prep.rows import ROWS_PER_TABLE, Layout, is_blank, parse_rows
+from dataset_prep.rows import ROWS_PER_TABLE, Layout, parse_rows
 from dataset_prep.source import Source
 from dataset_prep.times import make_time_type
 from dataset_prep.words import count
@@ -134,11 +134,7 @@ def _name_encoding(error: RowError) -> RowError:
     """Return the error, with the option that helps where a text is in another encoding."""
     if not error.kind.endswith("is not UTF-8"):
         return error
-    return RowError(
-        str(error),
-        error.kind,
-        OTHER_ENCODING,
-    )
+    return RowError(str(error), error.kind, OTHER_ENCODING)
 
 
 def _list_files(raw_files: RawFiles) -> list[RawFile]:
@@ -179,10 +175,8 @@ def _read_csv_columns(
     header = next((record for _, record in records if not is_blank(record)), [])
     # There are at least three columns, so itemgetter returns a tuple.
     select = itemgetter(*(_position(file, column, header, quoted) for column in columns))
-    for line, record in records:
-        if is_blank(record):
-            malformed.blank += 1
-        elif len(record) == len(header):
+    for line, record in skip_blank(records, malformed):
+        if len(record) == len(header):
             yield line, select(record)
         else:
             reason = f"{count(len(record), 'field')} where the header has {len(header)}"
@@ -194,10 +188,7 @@ def _read_csv_columns(
 def _read_json_columns(
     file: RawFile, columns: list[str], malformed: MalformedRows, encoding: str
 ) -> Iterator[tuple[int, Sequence]]:
-    for line, text in read_lines(file):
-        if is_blank(text):
-            malformed.blank += 1
-            continue
+    for line, text in skip_blank(read_lines(file), malformed):
         try:
             text = text.decode(encoding)
             row = json.loads(text.removeprefix("\ufeff") if line == 1 else text, parse_float=Decimal)

@@ -57,8 +57,10 @@ def _parse_time(value: object, time_format: str | None, mixture: _Mixture) -> De
     if time_format is not None:
         value = _parse_formatted_time(str(value), time_format)
     if isinstance(value, str):
-        text, value = value, _parse_time_text(value)
-        mixture.add(text, is_number=_is_number(text))
+        number = _parse_number(value)
+        time = _parse_iso_time(value) if number is None else number
+        mixture.add(value, is_number=number is not None)
+        value = time
     if isinstance(value, date):
         value = _seconds_since_1970(value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
@@ -78,17 +80,14 @@ def _parse_formatted_time(text: str, time_format: str) -> datetime:
         ) from None
 
 
-def _is_number(text: str) -> bool:
+def _parse_number(text: str) -> Decimal | None:
     try:
-        Decimal(check_number(text))
-    except (ValueError, InvalidOperation):
-        return False
-    return True
-
-
-def _parse_time_text(text: str) -> Decimal:
-    if _is_number(text):
         return Decimal(check_number(text))
+    except (ValueError, InvalidOperation):
+        return None
+
+
+def _parse_iso_time(text: str) -> Decimal:
     if not text:
         raise RowError("is empty", "is empty")
     nanoseconds = 0

@@ -44,7 +44,7 @@ COMMANDS = {
     ),
     "recommend": Command(
         summary="Write the top-k items for users, from a run directory.",
-        usage="--run=RUN (--all | --users=FILE | --history='ITEM ...' | --histories=FILE) --out=FILE",
+        usage="--run=RUN (--all | --users=FILE | --history='ITEM ...' | --histories=FILE) [--out=FILE]",
         examples=[
             "--run=saved/RUN --all --topk=10 --out=top.csv",
             "--run=saved/RUN --users=ids.txt --exclude-seen --out=top.parquet",

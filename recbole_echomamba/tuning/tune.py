@@ -111,7 +111,7 @@ def tune(
     table_file = Path(output_file or out / "trials.md")
     plot_file = Path(display_file or out / "trials.png")
     common = {**(config_dict or {}), "checkpoint_dir": str(out / "runs")}
-    for name in set(space) & set(common):
+    for name in sorted(set(space) & set(common)):
         getLogger().warning("setting %r has no effect: the search varies it", name)
 
     # Settings with one value of each range: an unknown setting ends the search before it starts.
