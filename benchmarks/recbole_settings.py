@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from benchmarks.recbole_settings_data import write_dataset
+from benchmarks.working_directory import change_to
 from recbole_echomamba import load_run, run
 from recbole_echomamba.config.config import RECBOLE_PROPERTIES
 from recbole_echomamba.system.errors import UserError
@@ -130,7 +131,7 @@ def list_settings() -> list[str]:
 def observe(model: str, dataset: str, settings: dict) -> Outcome:
     """Train, test and load a model with some settings in a new folder."""
     outcome, terminal = Outcome(), Terminal()
-    with tempfile.TemporaryDirectory() as folder, _working_in(folder), contextlib.redirect_stderr(terminal):
+    with tempfile.TemporaryDirectory() as folder, change_to(folder), contextlib.redirect_stderr(terminal):
         write_dataset(Path("data"))
         try:
             with _collecting_warnings(outcome.warnings), warnings.catch_warnings():
@@ -169,16 +170,6 @@ def _collecting_warnings(messages: list[str]) -> Iterator[None]:
     finally:
         logging.setLogRecordFactory(make_record)
         root.handlers[:], root.level = before
-
-
-@contextlib.contextmanager
-def _working_in(folder: str) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def judge(setting: str, probe: Probe) -> tuple[str, str]:
