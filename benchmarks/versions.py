@@ -80,7 +80,8 @@ def write_knowledge(folder: Path) -> None:
     """Write ``ml-100k-knowledge``: RecBole's ml-100k, and embeddings of its entities and relations, drawn at random."""
     own = folder / "ml-100k-knowledge"
     own.mkdir()
-    for file in (RECBOLE / "dataset_example" / "ml-100k").iterdir():
+    # a run may have left its cache beside the files
+    for file in (RECBOLE / "dataset_example" / "ml-100k").glob("ml-100k.*"):
         shutil.copy(file, own / f"{own.name}{file.suffix}")
     triples = [line.split("\t") for line in (own / f"{own.name}.kg").read_text().splitlines()[1:]]
     named = {
