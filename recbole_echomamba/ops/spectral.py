@@ -5,6 +5,8 @@ PyTorch's own gradient of ``rfft`` runs complex FFTs over all ``L`` frequencies,
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -32,7 +34,7 @@ def causal_spectral_filter(x: Tensor, weight: Tensor, length: int) -> Tensor:
     """Convolve each slot with the slots before it, by the kernel ``irfft(W)`` of :func:`spectral_filter`.
 
     At the last item of a right-padded history both filters give the same; at earlier items the circular one also reads later
-    slots, this one does not. Zero padding to twice the slots keeps the convolution from wrapping around.
+    slots, this one does not. Zero padding to about twice the slots keeps the convolution from wrapping around.
 
     Args:
         x: ``[B, l, d]`` with ``l <= length``.
@@ -75,7 +77,7 @@ class _CausalConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, kernel):
         ctx.length = x.shape[1]
-        ctx.padded = 2 * ctx.length
+        ctx.padded = fast_length(2 * ctx.length - 1)
         spectrum, response = (torch.fft.rfft(part, n=ctx.padded, dim=-2) for part in (x, kernel))
         ctx.save_for_backward(spectrum, response)
         return torch.fft.irfft(spectrum * response, n=ctx.padded, dim=1)[:, : ctx.length]
@@ -88,6 +90,22 @@ class _CausalConvolution(torch.autograd.Function):
         dx = torch.fft.irfft(gradient * response.conj(), n=ctx.padded, dim=1)[:, : ctx.length]
         dkernel = torch.fft.irfft((spectrum.conj() * gradient).sum(0), n=ctx.padded, dim=0)[: ctx.length]
         return dx, dkernel
+
+
+@functools.cache
+def fast_length(least: int) -> int:
+    """Return the first even number from ``least`` on without prime factors above 5; FFTs of others are slower, up to threefold."""
+    length = least + least % 2
+    while _without_small_factors(length) > 1:
+        length += 2
+    return length
+
+
+def _without_small_factors(number: int) -> int:
+    for factor in (2, 3, 5):
+        while number % factor == 0:
+            number //= factor
+    return number
 
 
 def _rfft(signal: Tensor) -> Tensor:

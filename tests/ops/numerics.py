@@ -74,7 +74,7 @@ def scan_results(backend, given, at, reverse, dtype):
     else:
         y = backend.selective_scan(*inputs, reverse)
     weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    (y * weight.to(dtype)).sum().backward()
+    (y * weight.to(y.device, dtype)).sum().backward()
     return {"y": y.detach(), **{name: tensor.grad for name, tensor in zip(names, inputs, strict=True)}}
 
 

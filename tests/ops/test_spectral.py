@@ -16,7 +16,7 @@ def test_the_gradients_of_the_spectral_filter_are_those_of_autograd(length):
     assert_close(results(ops.spectral_filter, inputs), results(plain, inputs), 1e-12)
 
 
-@pytest.mark.parametrize(("length", "slots"), [(1, 1), (8, 8), (8, 5), (9, 9), (9, 2)])
+@pytest.mark.parametrize(("length", "slots"), [(1, 1), (8, 8), (8, 5), (9, 9), (9, 2), (40, 29)])
 def test_the_causal_filter_sums_the_slots_before_each_by_the_filters_kernel(length, slots):
     inputs = [normal(3, slots, 4), normal(length // 2 + 1, 4, 2, seed=1)]
 
