@@ -6,7 +6,6 @@ A model adds ``encode``, one vector per history, and where it can ``encode_all``
 from __future__ import annotations
 
 import inspect
-import math
 
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -53,7 +52,7 @@ class StateSpaceRecommender(SequentialRecommender):
             )
         self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0, sparse=sparse)
         self.train_negatives = config["train_negatives"]
-        self._item_odds = None
+        self._sampler: ops.ClassSampler | None = None
         if self.loss_type == "SampledCE":
             self._prepare_sampling(dataset, config["negative_distribution"])
         self.time_field = None
@@ -171,38 +170,30 @@ class StateSpaceRecommender(SequentialRecommender):
             raise UserError("train_positions: all needs loss_type: CE or SampledCE, it is BPR")
 
     def _prepare_sampling(self, dataset, distribution: str) -> None:
-        """Compute how often each item is expected among the sampled ones, where that is not the same for all."""
+        """Prepare to draw ``train_negatives`` items for all rows of a batch."""
         if self.train_negatives > self.n_items - 1:
             raise UserError(
                 f"train_negatives is {self.train_negatives}, but there are {self.n_items - 1} items; set it lower, or "
                 "loss_type: CE"
             )
         samples = getattr(dataset, "inter_feat", None)
-        if distribution == "uniform" or samples is None:
+        if samples is None:
             # without samples the model is not to be trained
             return
         # one more than the training targets: an item that is the target of none is drawn too
         counts = torch.ones(self.n_items, dtype=torch.float64)
-        for start in range(0, len(samples), COUNTED_TOGETHER):
-            targets = torch.as_tensor(samples[start : start + COUNTED_TOGETHER][self.ITEM_ID])
-            counts += torch.bincount(targets, minlength=self.n_items)
+        if distribution == "popularity":
+            for start in range(0, len(samples), COUNTED_TOGETHER):
+                targets = torch.as_tensor(samples[start : start + COUNTED_TOGETHER][self.ITEM_ID])
+                counts += torch.bincount(targets, minlength=self.n_items)
         counts[0] = 0
-        self._item_odds = counts / counts.sum()
-        self._item_bounds = self._item_odds.cumsum(0)
-
-    def _sample_items(self, device) -> tuple[Tensor, Tensor]:
-        """Draw ``train_negatives`` items for all rows of a batch, and the logarithm of how often each is expected."""
-        n = self.train_negatives
-        if self._item_odds is None:
-            return torch.randint(1, self.n_items, (n,), device=device), torch.tensor(math.log(n / (self.n_items - 1)))
-        drawn = torch.rand(n, dtype=torch.float64) * self._item_bounds[-1]
-        items = torch.searchsorted(self._item_bounds, drawn, right=True).clamp_(max=self.n_items - 1)
-        return items.to(device), (n * self._item_odds[items]).log().float().to(device)
+        self._sampler = ops.ClassSampler(counts, self.train_negatives)
 
     def _cross_entropy(self, encoded: Tensor, target: Tensor) -> Tensor:
         if self.loss_type == "CE":
             return ops.linear_cross_entropy(encoded, self.item_embedding.weight, target)
-        sampled, log_expected = self._sample_items(encoded.device)
+        assert self._sampler is not None
+        sampled, log_expected = self._sampler.draw(encoded.device)
         rows = (self.item_embedding(target), self.item_embedding(sampled))
         return ops.sampled_cross_entropy(encoded, *rows, target, sampled, log_expected)
 

@@ -17,11 +17,12 @@ from torch import Tensor
 from recbole_echomamba.ops.cross_entropy import linear_cross_entropy
 from recbole_echomamba.ops.dispatch import backend_for
 from recbole_echomamba.ops.ranking import linear_rank, linear_top_k, top_k
-from recbole_echomamba.ops.sampled_softmax import sampled_cross_entropy
+from recbole_echomamba.ops.sampled_softmax import ClassSampler, sampled_cross_entropy
 from recbole_echomamba.ops.spectral import causal_spectral_filter, spectral_filter
 from recbole_echomamba.ops.walk import Walk
 
 __all__ = [
+    "ClassSampler",
     "Walk",
     "causal_spectral_filter",
     "conv_silu",

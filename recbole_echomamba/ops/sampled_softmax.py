@@ -15,6 +15,39 @@ from torch.autograd.function import once_differentiable
 from recbole_echomamba.ops.cross_entropy import BLOCK_BYTES, MIN_ROWS
 
 
+class ClassSampler:
+    """Draw samples of classes in proportion to weights, without drawing one twice where that can be avoided.
+
+    A class whose share of the sample would be one or more is in every sample. The others lie along a line by falling weight,
+    each as long as it is expected in the sample, and every unit of the line gives one: stratified sampling, whose estimates
+    vary far less than those of independent draws. Only a class on the border of two units can be drawn twice.
+
+    Args:
+        weights: ``[n]``, at least 0; a class of weight 0 is never drawn.
+        size: classes in a sample, at most as many as have a weight.
+    """
+
+    def __init__(self, weights: Tensor, size: int):
+        weights, self._classes = weights.double().sort(descending=True, stable=True)
+        remaining = weights.flip(0).cumsum(0).flip(0)
+        places = size - torch.arange(len(weights))
+        # the first class whose share of the remaining places is at most one, and all after it, share them
+        shared = int((weights * places <= remaining * (1 + 1e-12)).nonzero()[0])
+        expected = torch.ones_like(weights)
+        expected[shared:] = weights[shared:] * (places[shared] / remaining[shared])
+        self._bounds = expected.cumsum(0)
+        self._log_expected = expected.log().float()
+        self._last = int(weights.count_nonzero()) - 1
+        self.size = size
+
+    def draw(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return ``size`` classes and the logarithm of how often each is expected in a sample; drawn by torch's generator."""
+        points = torch.arange(self.size) + torch.rand(self.size, dtype=torch.float64)
+        # the sum of all shares may fall short of the size by rounding
+        places = torch.searchsorted(self._bounds, points, right=True).clamp_(max=self._last)
+        return self._classes[places].to(device), self._log_expected[places].to(device)
+
+
 def sampled_cross_entropy(
     encoded: Tensor, target_rows: Tensor, sampled_rows: Tensor, target: Tensor, sampled: Tensor, log_expected: Tensor
 ) -> Tensor:
