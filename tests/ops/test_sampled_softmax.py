@@ -1,4 +1,4 @@
-"""The sampled cross-entropy estimates the full one, and equals it where every class is in the sample."""
+"""The sampled cross-entropy estimates the full one, and equals it where every class is in the sample; samples by strata."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from recbole_echomamba.ops import cross_entropy, sampled_cross_entropy
+from recbole_echomamba.ops import ClassSampler, cross_entropy, sampled_cross_entropy
 from tests.ops.numerics import assert_close
 
 CLASSES, ROWS, WIDTH = 50, 37, 8
@@ -54,20 +54,43 @@ def test_gradients_are_those_of_the_formula_written_out(inputs):
 @pytest.mark.parametrize("distribution", ["uniform", "skewed"])
 def test_the_estimate_of_the_normalizer_is_unbiased(inputs, distribution):
     encoded, weight, target = inputs
-    odds = torch.ones(CLASSES, dtype=torch.float64)
-    if distribution == "skewed":
-        odds = torch.arange(1, CLASSES + 1, dtype=torch.float64)
-    odds /= odds.sum()
-    n_sampled, n_draws = 10, 4000
+    odds = torch.ones(CLASSES) if distribution == "uniform" else 1 / torch.arange(1.0, CLASSES + 1)
+    sampler = ClassSampler(odds, 10)
+    n_draws = 4000
     sums = []
     for _ in range(n_draws):
-        sampled = torch.multinomial(odds, n_sampled, replacement=True)
-        logits = encoded[0] @ weight[sampled].T - (n_sampled * odds[sampled]).log()
+        sampled, log_expected = sampler.draw()
+        logits = encoded[0] @ weight[sampled].T - log_expected
         sums.append(logits.masked_fill(sampled == target[0], -torch.inf).exp().sum().item())
     others = (encoded[0] @ weight.T).exp()
     expected = (others.sum() - others[target[0]]).item()
     mean, deviation = torch.tensor(sums).mean().item(), torch.tensor(sums).std().item()
     assert abs(mean - expected) < 4 * deviation / math.sqrt(n_draws)
+
+
+def test_a_class_is_drawn_as_often_as_expected_and_one_without_weight_never():
+    weights = torch.tensor([3.0, 0.0, 1.0, 2.0, 1.0, 1.0, 100.0])
+    sampler, n_draws = ClassSampler(weights, 3), 4000
+    counts = torch.zeros(len(weights))
+    expected = torch.zeros(len(weights))
+    for _ in range(n_draws):
+        drawn, log_expected = sampler.draw()
+        counts.index_add_(0, drawn, torch.ones(3))
+        expected[drawn] = log_expected.exp()
+    # the heaviest is in every sample; the others share two places by their weights
+    assert torch.allclose(expected, torch.tensor([6 / 8, 0, 2 / 8, 4 / 8, 2 / 8, 2 / 8, 1]))
+    assert torch.allclose(counts / n_draws, expected, atol=0.03)
+
+
+def test_classes_that_fill_a_place_alone_are_in_every_sample_once():
+    weights = torch.tensor([0.0, 1, 7, 7, 7, 1])
+    for _ in range(20):
+        drawn, log_expected = ClassSampler(weights, 4).draw()
+        assert sorted(drawn.tolist())[1:] == [2, 3, 4] or sorted(drawn.tolist())[:3] == [2, 3, 4]
+        assert sorted(log_expected.tolist()) == pytest.approx([math.log(0.5), 0, 0, 0])
+    drawn, log_expected = ClassSampler(weights, 5).draw()
+    assert sorted(drawn.tolist()) == [1, 2, 3, 4, 5]
+    assert log_expected.tolist() == [0] * 5
 
 
 def test_half_precision_stays_close(inputs):
