@@ -94,7 +94,7 @@ class _CausalConvolution(torch.autograd.Function):
 
 @functools.cache
 def fast_length(least: int) -> int:
-    """Return the first even number from ``least`` on without prime factors above 5; FFTs of others are slower, up to threefold."""
+    """Return the first even number from ``least`` on without a prime factor above 5; others are up to three times slower."""
     length = least + least % 2
     while _without_small_factors(length) > 1:
         length += 2
