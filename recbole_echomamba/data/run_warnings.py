@@ -42,6 +42,15 @@ def warn_of_data(config, dataset, parts: list) -> None:
     if not len(parts[1]):
         lasts = count(config["epochs"], "epoch")
         warn("there is no validation part: training lasts all %s, and the last one is tested", lasts)
+    elif config["eval_step"] > 0 and config["epochs"] % config["eval_step"]:
+        last = count(config["epochs"] % config["eval_step"], "epoch")
+        warn(
+            "eval_step %s does not divide epochs %s: training ends with %s that no validation follows, and that can never be "
+            "the best",
+            config["eval_step"],
+            config["epochs"],
+            last,
+        )
     samples = [part.inter_feat for part in (parts[0], parts[2])]
     if all(isinstance(each, WindowedInteraction) for each in samples):
         _warn_of_times(config, dataset, *samples)
