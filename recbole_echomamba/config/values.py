@@ -105,7 +105,7 @@ def is_whole_number(value: Any) -> bool:
 
 def _check_switches(settings: dict[str, Any], defaults: dict[str, Any]) -> None:
     for key, value in settings.items():
-        if isinstance(defaults.get(key), bool) and value is not None and not isinstance(value, bool):
+        if isinstance(defaults.get(key), bool) and not isinstance(value, bool):
             raise UserError(f"{key} must be true or false, it is {value!r}")
 
 

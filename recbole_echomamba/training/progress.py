@@ -58,7 +58,8 @@ def show_run(config: Config, loaders: list, model: torch.nn.Module) -> None:
         model: the model.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    samples = [f"{len(loader.dataset):,} {part}" for loader, part in zip(loaders, PARTS, strict=True)]
+    read = loaders[:1] if config["train_on"] == "all" else loaders
+    samples = [f"{len(loader.dataset):,} {part}" for loader, part in zip(read, PARTS, strict=False)]
     show_line("samples", ", ".join(samples))
     show_line("model", f"{parameters:,} parameters")
     show_line("settings", describe_changes(config))

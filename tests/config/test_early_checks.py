@@ -29,6 +29,7 @@ REFUSED = {
     "no switch": (["SASRec"], "cycle", [], {"use_gpu": "maybe"}),
     "large seed": (["SASRec"], "cycle", [], {"seed": str(2**40)}),
     "no choice": (["SASRec"], "cycle", [], {"train_on": "some"}),
+    "empty switch": (["EchoMamba4Rec"], "cycle", [], {"dropout_residual": "None"}),
     "no interval": (["SASRec"], "cycle", [], {"user_inter_num_interval": "5 to 7"}),
     "no log level": (["SASRec"], "cycle", [], {"state": "loud"}),
 }

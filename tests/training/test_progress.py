@@ -65,7 +65,10 @@ def test_training_that_stops_early_says_why(settings, shown):
 
 def test_training_without_validation_shows_losses(settings, shown):
     run("Mamba4Rec", "cycle", config_dict={**settings, "train_on": "all"})
-    assert re.fullmatch(r"epoch 2/2  loss \d+\.\d{4}  \d+\.\d s", shown()[-1])
+    lines = shown()
+    assert re.fullmatch(r"epoch 2/2  loss \d+\.\d{4}  \d+\.\d s", lines[-1])
+    [samples] = [line for line in lines if line.startswith("  samples ")]
+    assert re.fullmatch(r"  samples   \d+ to train", samples)
 
 
 def test_only_settings_that_differ_from_the_defaults_are_named():
