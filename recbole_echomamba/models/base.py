@@ -6,6 +6,7 @@ A model adds ``encode``, one vector per history, and where it can ``encode_all``
 from __future__ import annotations
 
 import inspect
+import math
 
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -24,6 +25,9 @@ ROWS_OF_SIMILAR_LENGTH = 64
 
 COUNTED_TOGETHER = 2**22
 """Training targets that are read at once to count them."""
+
+TARGETS_OF_A_SAMPLE = 256
+"""Targets of a batch that share the items which ``SampledCE`` draws."""
 
 GAP_BUCKETS = 26
 """Rows of the embedding of time gaps: unknown, then ``floor(log2(1 + seconds))`` from 0 to 24 (half a year)."""
@@ -193,7 +197,7 @@ class StateSpaceRecommender(SequentialRecommender):
         if self.loss_type == "CE":
             return ops.linear_cross_entropy(encoded, self.item_embedding.weight, target)
         assert self._sampler is not None
-        sampled, log_expected = self._sampler.draw(encoded.device)
+        sampled, log_expected = self._sampler.draw(math.ceil(len(encoded) / TARGETS_OF_A_SAMPLE), encoded.device)
         rows = (self.item_embedding(target), self.item_embedding(sampled))
         return ops.sampled_cross_entropy(encoded, *rows, target, sampled, log_expected)
 

@@ -4,9 +4,15 @@ The sum over all other classes in the normalizer is estimated by importance samp
 expected ``E_j`` times in the sample, stands for ``1 / E_j`` classes, so its logit is lowered by ``log E_j`` (logQ correction).
 The target is never counted as sampled: it enters with its own logit, and where it is in the sample it is left out. That makes
 the estimate of the normalizer unbiased, and its gradient the corrected one of Khrylchenko et al. (arXiv 2507.09331).
+
+Several samples in a batch cost no more products than one, as each meets fewer rows, but together they reach more classes in
+every step: on Amazon Beauty eight samples instead of one halve and more what is lost against the full cross-entropy.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -40,9 +46,13 @@ class ClassSampler:
         self._last = int(weights.count_nonzero()) - 1
         self.size = size
 
-    def draw(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Return ``size`` classes and the logarithm of how often each is expected in a sample; drawn by torch's generator."""
-        points = torch.arange(self.size) + torch.rand(self.size, dtype=torch.float64)
+    def draw(self, samples: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Draw several samples by torch's generator.
+
+        Returns:
+            The classes ``[samples, size]``, and the logarithm of how often each is expected in a sample.
+        """
+        points = torch.arange(self.size) + torch.rand(samples, self.size, dtype=torch.float64)
         # the sum of all shares may fall short of the size by rounding
         places = torch.searchsorted(self._bounds, points, right=True).clamp_(max=self._last)
         return self._classes[places].to(device), self._log_expected[places].to(device)
@@ -51,19 +61,21 @@ class ClassSampler:
 def sampled_cross_entropy(
     encoded: Tensor, target_rows: Tensor, sampled_rows: Tensor, target: Tensor, sampled: Tensor, log_expected: Tensor
 ) -> Tensor:
-    """Estimate the mean cross-entropy over all classes from the targets and a sample that all rows share; a scalar.
+    """Estimate the mean cross-entropy over all classes from the targets and samples of the classes; a scalar.
+
+    The rows are cut into ``S`` parts of equal size, the last one maybe smaller, and each part has a sample of its own.
 
     Args:
         encoded: ``[B, d]``.
         target_rows: ``[B, d]``, the weights of each row's class.
-        sampled_rows: ``[K, d]``, the weights of the sampled classes.
+        sampled_rows: ``[S, K, d]``, the weights of the sampled classes.
         target: ``[B]``, the class of each row.
-        sampled: ``[K]``, the sampled classes; one may be there several times.
-        log_expected: ``[K]`` or a scalar, the logarithm of how often each is expected in the sample.
+        sampled: ``[S, K]``, the sampled classes; one may be several times in a sample.
+        log_expected: ``[S, K]``, the logarithm of how often each is expected in its sample.
     """
     if torch.is_autocast_enabled(encoded.device.type):
         encoded = encoded.to(torch.get_autocast_dtype(encoded.device.type))
-    rows = max(MIN_ROWS, BLOCK_BYTES.get(encoded.device.type, 2**28) // (4 * len(sampled)))
+    rows = max(MIN_ROWS, BLOCK_BYTES.get(encoded.device.type, 2**28) // (4 * sampled.shape[1]))
     return _SampledCrossEntropy.apply(encoded, target_rows, sampled_rows, target, sampled, log_expected, rows)
 
 
@@ -79,12 +91,11 @@ class _SampledCrossEntropy(torch.autograd.Function):
         dencoded = torch.empty_like(encoded, memory_format=torch.contiguous_format)
         dtarget_rows = torch.empty_like(target_rows, memory_format=torch.contiguous_format)
         dsampled_rows = torch.zeros_like(sampled_rows, memory_format=torch.contiguous_format)
-        for start in range(0, len(encoded), rows):
-            block = slice(start, start + rows)
+        for sample, block in _blocks(len(encoded), len(sampled), rows):
             part, own_rows = encoded[block], target_rows[block].to(encoded.dtype)
             at_target = (part * own_rows).sum(1, keepdim=True).to(wide)
-            logits = (part @ narrow.T).to(wide).sub_(log_expected)
-            logits.masked_fill_(sampled == target[block, None], -torch.inf)
+            logits = (part @ narrow[sample].T).to(wide).sub_(log_expected[sample])
+            logits.masked_fill_(sampled[sample] == target[block, None], -torch.inf)
             largest = torch.maximum(logits.amax(1, keepdim=True), at_target)
             exponentials = logits.sub_(largest).exp_()
             exponential_at_target = (at_target - largest).exp()
@@ -92,9 +103,9 @@ class _SampledCrossEntropy(torch.autograd.Function):
             total += (normalizer.log() + largest - at_target).sum()
             gradient = exponentials.div_(normalizer).to(encoded.dtype)
             gradient_at_target = (exponential_at_target / normalizer - 1).to(encoded.dtype)
-            dencoded[block] = gradient @ narrow + gradient_at_target * own_rows
+            dencoded[block] = gradient @ narrow[sample] + gradient_at_target * own_rows
             dtarget_rows[block] = gradient_at_target * part
-            dsampled_rows += gradient.T @ part
+            dsampled_rows[sample] += gradient.T @ part
         ctx.save_for_backward(dencoded, dtarget_rows, dsampled_rows)
         return (total / len(encoded)).to(wide)
 
@@ -104,3 +115,12 @@ class _SampledCrossEntropy(torch.autograd.Function):
         gradients = ctx.saved_tensors
         scale = dloss / len(gradients[0])
         return *(gradient * scale.to(gradient.dtype) for gradient in gradients), None, None, None, None
+
+
+def _blocks(n_rows: int, samples: int, most: int) -> Iterator[tuple[int, slice]]:
+    """Yield the number of a sample and at most so many of its rows."""
+    part = math.ceil(n_rows / samples)
+    for start in range(0, n_rows, part):
+        end = min(start + part, n_rows)
+        for first in range(start, end, most):
+            yield start // part, slice(first, min(first + most, end))

@@ -26,7 +26,15 @@ def with_gradients(loss, encoded, weight):
 
 
 def sampled_loss(encoded, weight, target, sampled, log_expected):
+    """The loss by one sample ``[K]``, or by several ``[S, K]``."""
+    sampled = sampled.reshape(-1, sampled.shape[-1])
+    log_expected = log_expected.expand(sampled.shape)
     return sampled_cross_entropy(encoded, weight[target], weight[sampled], target, sampled, log_expected)
+
+
+def draw_one(sampler):
+    sampled, log_expected = sampler.draw(1)
+    return sampled[0], log_expected[0]
 
 
 @pytest.mark.parametrize("rows_of_block", [1, 16, 64])
@@ -51,6 +59,21 @@ def test_gradients_are_those_of_the_formula_written_out(inputs):
     assert_close(with_gradients(loss, encoded, weight), with_gradients(expected, encoded, weight), 1e-12)
 
 
+@pytest.mark.parametrize("samples", [2, 5])
+def test_each_part_of_the_rows_has_a_sample_of_its_own(inputs, samples):
+    encoded, weight, target = inputs
+    sampled, log_expected = ClassSampler(torch.ones(CLASSES), 12).draw(samples)
+    part = math.ceil(ROWS / samples)
+    losses = [
+        sampled_loss(rows, weight, classes, *of_part) * len(rows)
+        for rows, classes, *of_part in zip(
+            encoded.split(part), target.split(part), sampled, log_expected.double(), strict=True
+        )
+    ]
+    loss = sampled_loss(*inputs, sampled, log_expected.double())
+    assert_close(with_gradients(loss, encoded, weight), with_gradients(sum(losses) / ROWS, encoded, weight), 1e-12)
+
+
 @pytest.mark.parametrize("distribution", ["uniform", "skewed"])
 def test_the_estimate_of_the_normalizer_is_unbiased(inputs, distribution):
     encoded, weight, target = inputs
@@ -59,7 +82,7 @@ def test_the_estimate_of_the_normalizer_is_unbiased(inputs, distribution):
     n_draws = 4000
     sums = []
     for _ in range(n_draws):
-        sampled, log_expected = sampler.draw()
+        sampled, log_expected = draw_one(sampler)
         logits = encoded[0] @ weight[sampled].T - log_expected
         sums.append(logits.masked_fill(sampled == target[0], -torch.inf).exp().sum().item())
     others = (encoded[0] @ weight.T).exp()
@@ -74,7 +97,7 @@ def test_a_class_is_drawn_as_often_as_expected_and_one_without_weight_never():
     counts = torch.zeros(len(weights))
     expected = torch.zeros(len(weights))
     for _ in range(n_draws):
-        drawn, log_expected = sampler.draw()
+        drawn, log_expected = draw_one(sampler)
         counts.index_add_(0, drawn, torch.ones(3))
         expected[drawn] = log_expected.exp()
     # the heaviest is in every sample; the others share two places by their weights
@@ -85,10 +108,10 @@ def test_a_class_is_drawn_as_often_as_expected_and_one_without_weight_never():
 def test_classes_that_fill_a_place_alone_are_in_every_sample_once():
     weights = torch.tensor([0.0, 1, 7, 7, 7, 1])
     for _ in range(20):
-        drawn, log_expected = ClassSampler(weights, 4).draw()
+        drawn, log_expected = draw_one(ClassSampler(weights, 4))
         assert sorted(drawn.tolist())[1:] == [2, 3, 4] or sorted(drawn.tolist())[:3] == [2, 3, 4]
         assert sorted(log_expected.tolist()) == pytest.approx([math.log(0.5), 0, 0, 0])
-    drawn, log_expected = ClassSampler(weights, 5).draw()
+    drawn, log_expected = draw_one(ClassSampler(weights, 5))
     assert sorted(drawn.tolist()) == [1, 2, 3, 4, 5]
     assert log_expected.tolist() == [0] * 5
 

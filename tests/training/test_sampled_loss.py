@@ -37,9 +37,9 @@ def test_items_are_drawn_as_often_as_the_loss_expects(settings, distribution):
     counts = torch.zeros(ITEMS + 1, dtype=torch.float64)
     log_expected = torch.full((ITEMS + 1,), -torch.inf)
     for _ in range(4000):
-        sampled, log_expected_of_sampled = model._sampler.draw()
-        counts.index_add_(0, sampled, torch.ones(12, dtype=torch.float64))
-        log_expected[sampled] = log_expected_of_sampled
+        sampled, log_expected_of_sampled = model._sampler.draw(1)
+        counts.index_add_(0, sampled[0], torch.ones(12, dtype=torch.float64))
+        log_expected[sampled[0]] = log_expected_of_sampled[0]
     assert counts[0] == 0
     assert torch.allclose((counts / 4000)[1:], log_expected.exp()[1:].double(), rtol=0.1)
 
