@@ -26,7 +26,7 @@ ROWS_OF_SIMILAR_LENGTH = 64
 COUNTED_TOGETHER = 2**22
 """Training targets that are read at once to count them."""
 
-TARGETS_OF_A_SAMPLE = 256
+TARGETS_OF_A_SAMPLE = 64
 """Targets of a batch that share the items which ``SampledCE`` draws."""
 
 GAP_BUCKETS = 26
