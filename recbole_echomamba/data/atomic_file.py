@@ -102,6 +102,9 @@ def read_atomic_file(file: Path, separator: str, encoding: str | None, kinds: di
             raise UserError(
                 f"{file} cannot be read: Row #{row + 2}: {name} is infinite; give a finite number or leave the field empty"
             )
+    del table, column
+    # Arrow would keep what it has used, more than all that follows needs
+    pyarrow.default_memory_pool().release_unused()
     return pd.DataFrame(columns, copy=False)
 
 

@@ -194,13 +194,10 @@ def count_reordered_users(user: np.ndarray, time: np.ndarray) -> int:
         user: ``[n]``, equal values side by side.
         time: ``[n]``, the exact times.
     """
-    if not ((time[1:] < time[:-1]) & (user[1:] == user[:-1])).any():
-        return 0
     starts = find_run_starts(user)
     ends = np.append(starts[1:], len(user))
-    latest = np.repeat(np.maximum.reduceat(time, starts), ends - starts)
-    last = np.maximum.reduceat(np.where(time == latest, np.arange(len(time)), -1), starts)
-    return int((last != ends - 1).sum())
+    # of equal times the later row is last in both orders
+    return int((time[ends - 1] < np.maximum.reduceat(time, starts)).sum()) if len(starts) else 0
 
 
 def measure_future(train_times: np.ndarray, test_times: np.ndarray) -> float:

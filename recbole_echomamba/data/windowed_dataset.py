@@ -192,11 +192,14 @@ class WindowedDataset(CompatibleDataset):
 
     def _sort_interactions(self) -> None:
         """Sort by user and time, with rows of equal time in the order of the file, and narrow ids and floats to 32 bits."""
-        frame = self.inter_feat
-        user, time = frame[self.uid_field].to_numpy(), frame[self.time_field].to_numpy()
+        # each column is released when the next is taken, so that only one exists twice
+        columns = {name: self.inter_feat.pop(name).to_numpy() for name in list(self.inter_feat)}
+        user, time = columns[self.uid_field], columns[self.time_field]
         order = np.lexsort((time if self.config["exact_time_order"] else time.astype(np.float32), user))
         self.reordered_users = count_reordered_users(user[order], time[order])
-        columns = {name: frame[name].to_numpy()[order].astype(STORED_TYPES[self.field2type[name]]) for name in frame}
+        del user, time
+        for name in columns:
+            columns[name] = columns[name].astype(STORED_TYPES[self.field2type[name]], copy=False)[order]
         self.inter_feat = pd.DataFrame(columns, copy=False)
 
     def renumber(self, texts: dict[str, np.ndarray], keep_new_items: bool = False, keep_new_users: bool = True) -> int:
