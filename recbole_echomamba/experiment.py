@@ -311,8 +311,8 @@ def _suggest_sampled_loss(config: Config, n_items: int) -> None:
     silent = "loss_type" not in config.external_config_dict
     if silent and config["loss_type"] == "CE" and "train_negatives" in config and n_items > MANY_ITEMS:
         getLogger().warning(
-            "every step scores all %d items: loss_type: SampledCE with learner: lazy_adam scores and updates %d sampled ones "
-            "and those that it reads",
+            "every step scores all %d items: loss_type: SampledCE scores each target against %d sampled ones, and learner: "
+            "lazy_adam updates only those that a step has read",
             n_items,
             config["train_negatives"],
         )

@@ -54,6 +54,9 @@ PATHS = ("data_path", "checkpoint_dir")
 TEXT_SETTINGS = ("data_path", "checkpoint_dir", "encoding", "init_from")
 """Settings that are text which files can hold: without NUL, and UTF-8."""
 
+EMPTY_SWITCHES = ("normalize_all",)
+"""Switches that RecBole's own files leave empty."""
+
 TRANSFORM_SETTINGS = {
     "mask_itemseq": ("mask_ratio", "ft_ratio"),
     "inverse_itemseq": (),
@@ -105,6 +108,8 @@ def is_whole_number(value: Any) -> bool:
 
 def _check_switches(settings: dict[str, Any], defaults: dict[str, Any]) -> None:
     for key, value in settings.items():
+        if key in EMPTY_SWITCHES and value is None:
+            continue
         if isinstance(defaults.get(key), bool) and not isinstance(value, bool):
             raise UserError(f"{key} must be true or false, it is {value!r}")
 

@@ -39,21 +39,34 @@ def warn_of_data(config, dataset, parts: list) -> None:
             "time keep the order of the file. Published results include this effect; exact_time_order=True sorts exactly",
             count(dataset.reordered_users, "user has", "users have"),
         )
-    if not len(parts[1]):
-        lasts = count(config["epochs"], "epoch")
-        warn("there is no validation part: training lasts all %s, and the last one is tested", lasts)
-    elif config["eval_step"] > 0 and config["epochs"] % config["eval_step"]:
-        last = count(config["epochs"] % config["eval_step"], "epoch")
-        warn(
-            "eval_step %s does not divide epochs %s: training ends with %s that no validation follows, and that can never be "
-            "the best",
-            config["eval_step"],
-            config["epochs"],
-            last,
-        )
+    _warn_of_validation(config, len(parts[1]))
     samples = [part.inter_feat for part in (parts[0], parts[2])]
     if all(isinstance(each, WindowedInteraction) for each in samples):
         _warn_of_times(config, dataset, *samples)
+
+
+def _warn_of_validation(config, validated: int) -> None:
+    """Warn where training or its end is not validated.
+
+    Args:
+        config: the settings of the run.
+        validated: samples of the validation part.
+    """
+    warn = getLogger().warning
+    epochs = config["epochs"]
+    if not validated:
+        warn("there is no validation part: training lasts all %s, and the last one is tested", count(epochs, "epoch"))
+        return
+    # RecBole lowers an eval_step above epochs
+    step = min(config["eval_step"], epochs)
+    if step > 0 and epochs % step:
+        warn(
+            "eval_step %d does not divide epochs %d: training ends with %s that no validation follows, and that can never be "
+            "the best",
+            step,
+            epochs,
+            count(epochs % step, "epoch"),
+        )
 
 
 def holds_positions(config) -> bool:

@@ -29,6 +29,9 @@ COUNTED_TOGETHER = 2**22
 TARGETS_OF_A_SAMPLE = 64
 """Targets of a batch that share the items which ``SampledCE`` draws."""
 
+MOST_SAMPLES = 32
+"""Samples of items for a batch, all of which are in memory at once; in larger batches more targets share one."""
+
 GAP_BUCKETS = 26
 """Rows of the embedding of time gaps: unknown, then ``floor(log2(1 + seconds))`` from 0 to 24 (half a year)."""
 
@@ -174,19 +177,16 @@ class StateSpaceRecommender(SequentialRecommender):
             raise UserError("train_positions: all needs loss_type: CE or SampledCE, it is BPR")
 
     def _prepare_sampling(self, dataset, distribution: str) -> None:
-        """Prepare to draw ``train_negatives`` items for all rows of a batch."""
+        """Prepare to draw ``train_negatives`` items for every :data:`TARGETS_OF_A_SAMPLE` targets of a batch."""
         if self.train_negatives > self.n_items - 1:
             raise UserError(
                 f"train_negatives is {self.train_negatives}, but there are {self.n_items - 1} items; set it lower, or "
                 "loss_type: CE"
             )
-        samples = getattr(dataset, "inter_feat", None)
-        if samples is None:
-            # without samples the model is not to be trained
-            return
         # one more than the training targets: an item that is the target of none is drawn too
         counts = torch.ones(self.n_items, dtype=torch.float64)
-        if distribution == "popularity":
+        samples = getattr(dataset, "inter_feat", None)
+        if distribution == "popularity" and samples is not None:
             for start in range(0, len(samples), COUNTED_TOGETHER):
                 targets = torch.as_tensor(samples[start : start + COUNTED_TOGETHER][self.ITEM_ID])
                 counts += torch.bincount(targets, minlength=self.n_items)
@@ -197,7 +197,8 @@ class StateSpaceRecommender(SequentialRecommender):
         if self.loss_type == "CE":
             return ops.linear_cross_entropy(encoded, self.item_embedding.weight, target)
         assert self._sampler is not None
-        sampled, log_expected = self._sampler.draw(math.ceil(len(encoded) / TARGETS_OF_A_SAMPLE), encoded.device)
+        samples = min(MOST_SAMPLES, math.ceil(len(encoded) / TARGETS_OF_A_SAMPLE))
+        sampled, log_expected = self._sampler.draw(samples, encoded.device)
         rows = (self.item_embedding(target), self.item_embedding(sampled))
         return ops.sampled_cross_entropy(encoded, *rows, target, sampled, log_expected)
 

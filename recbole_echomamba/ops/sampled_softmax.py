@@ -22,11 +22,11 @@ from recbole_echomamba.ops.cross_entropy import BLOCK_BYTES, MIN_ROWS
 
 
 class ClassSampler:
-    """Draw samples of classes in proportion to weights, without drawing one twice where that can be avoided.
+    """Draw samples of classes in proportion to weights, and those of large weight not twice.
 
     A class whose share of the sample would be one or more is in every sample. The others lie along a line by falling weight,
     each as long as it is expected in the sample, and every unit of the line gives one: stratified sampling, whose estimates
-    vary far less than those of independent draws. Only a class on the border of two units can be drawn twice.
+    vary less than those of independent draws. Only a class on the border of two units can be drawn twice.
 
     Args:
         weights: ``[n]``, at least 0; a class of weight 0 is never drawn.
@@ -63,7 +63,7 @@ def sampled_cross_entropy(
 ) -> Tensor:
     """Estimate the mean cross-entropy over all classes from the targets and samples of the classes; a scalar.
 
-    Row ``b`` has the sample ``b % S``: rows that follow each other, mostly of the same history, have different ones.
+    Row ``b`` has the sample ``b % S``: rows that follow each other, which may be of one history, have different ones.
 
     Args:
         encoded: ``[B, d]``.

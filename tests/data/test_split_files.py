@@ -139,7 +139,7 @@ def test_what_split_files_cannot_give_is_refused(tmp_path, model, changed, words
         loaders({**write_parts(tmp_path), **changed}, model)
 
 
-@pytest.mark.parametrize(("eval_step", "warned"), [(1, False), (3, True)])
+@pytest.mark.parametrize(("eval_step", "warned"), [(1, False), (3, True), (10, False)])
 def test_epochs_after_the_last_validation_are_said(tmp_path, caplog, eval_step, warned):
     run("GRU4Rec", "split", config_dict={**write_parts(tmp_path), "epochs": 4, "eval_step": eval_step})
     assert ("training ends with 1 epoch that no validation follows" in caplog.text) == warned

@@ -78,10 +78,10 @@ def scan_results(backend, given, at, reverse, dtype):
     return {"y": y.detach(), **{name: tensor.grad for name, tensor in zip(names, inputs, strict=True)}}
 
 
-def assert_close(found, expected, tolerance):
-    """Compare tensors by name; an error is relative to the largest entry of the expected tensor, or to 1e-4. NaN fails."""
+def assert_close(found, expected, tolerance, least=1e-30):
+    """Compare tensors by name; an error is relative to the largest expected entry, at least ``least``. NaN fails."""
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        scale = value.abs().max().clamp(min=1e-4)
+        scale = value.abs().max().clamp(min=least)
         error = float((found[name].double() - value).abs().max() / scale)
         assert error <= tolerance, f"{name}: relative error {error:.1e}"

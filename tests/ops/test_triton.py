@@ -38,7 +38,8 @@ if DEVICES:
     def test_the_kernels_agree_with_the_float64_reference(shape, at, reverse, device):
         given = on(device, scan_inputs(shape))
         found = scan_results(backend, given, at, reverse, torch.float32)
-        assert_close(found, scan_results(reference, given, at, reverse, torch.float64), 1e-5)
+        # one step from a zero state has a gradient of A of exactly 0, of which a GPU leaves 1e-10
+        assert_close(found, scan_results(reference, given, at, reverse, torch.float64), 1e-5, least=1e-4)
 
     @on_devices
     @both_ways

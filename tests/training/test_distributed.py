@@ -137,6 +137,17 @@ def test_a_run_of_two_processes_can_be_resumed(one_and_two, tmp_path):
     assert second["history"][:2] == first["history"]
 
 
+def test_a_resumed_run_of_two_processes_draws_what_an_uninterrupted_one_draws(settings):
+    # dropout and the items of the sampled loss are drawn in every process
+    drawn = {**settings, "dropout_prob": 0.3, "loss_type": "SampledCE", "train_negatives": 4}
+    whole, _ = launch("nproc", {**drawn, "epochs": 3})
+    half, _ = launch("nproc", {**drawn, "epochs": 2})
+    resumed, _ = launch("nproc", {"epochs": 3}, f"--resume={half['run_directory']}")
+    losses = [[entry["train_loss"] for entry in result["history"]] for result in (whole, resumed)]
+    assert losses[0] == losses[1]
+    assert resumed["weights_digest"] == whole["weights_digest"]
+
+
 def test_ctrl_c_ends_all_processes_and_says_how_to_resume(settings, tmp_path):
     command = [sys.executable, str(ROOT / "run_recbole.py"), "--model=EchoMamba4Rec", "--dataset=cycle"]
     command += ["--nproc=2", f"--port={free_port()}"]
