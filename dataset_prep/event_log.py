@@ -18,6 +18,9 @@ from dataset_prep.errors import PreparationError, one_line
 LARGEST_EXACT_FLOAT32 = 1 << 24
 """Largest whole number up to which RecBole's float32 represents all of them."""
 
+ROWS_AT_ONCE = 10_000_000
+"""Rows of which some are chosen or changed in one statement, for which the default memory limit suffices."""
+
 
 @contextmanager
 def open_event_log(folder: Path, columns: dict[str, str], memory_limit: str) -> Iterator[EventLog]:
@@ -87,10 +90,11 @@ class EventLog:
         """
         if how == "count":
             self.connection.execute("ALTER TABLE events ADD COLUMN interactions BIGINT")
-            self.connection.execute(
-                "UPDATE events SET interactions = repeats FROM (SELECT rowid AS row, "
-                "count(*) OVER (PARTITION BY user_id, item_id) AS repeats FROM events) WHERE events.rowid = row"
-            )
+            for part in self._parts_of_users():
+                self.connection.execute(
+                    "UPDATE events SET interactions = repeats FROM (SELECT rowid AS row, count(*) OVER "
+                    f"(PARTITION BY user_id, item_id) AS repeats FROM events WHERE {part}) WHERE events.rowid = row"
+                )
             self.columns["interactions"] = "float"
         self._keep_first_rows("user_id, item_id", "DESC" if how == "keep-last" else "ASC", 1)
 
@@ -99,10 +103,21 @@ class EventLog:
         self._keep_first_rows("user_id", "DESC", n)
 
     def _keep_first_rows(self, group: str, direction: str, n: int) -> None:
-        self.connection.execute(
-            f"DELETE FROM events WHERE rowid IN (SELECT rowid FROM events QUALIFY row_number() OVER "
-            f"(PARTITION BY {group} ORDER BY timestamp {direction}, rowid {direction}) > {n:d})"
-        )
+        """Keep the first ``n`` rows of each group; ``group`` names columns, the user among them."""
+        for part in self._parts_of_users():
+            self.connection.execute(
+                f"DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE {part} QUALIFY row_number() OVER "
+                f"(PARTITION BY {group} ORDER BY timestamp {direction}, rowid {direction}) > {n:d})"
+            )
+
+    def _parts_of_users(self) -> list[str]:
+        """Return SQL conditions that split the users, so that each selects about :data:`ROWS_AT_ONCE` rows at most.
+
+        DuckDB moves sorted rows out of memory, but not the set of rows that a statement changes.
+        """
+        (rows,) = self.connection.execute("SELECT count(*) FROM events").fetchone()
+        parts = -(-rows // ROWS_AT_ONCE)
+        return [f"hash(user_id) % {parts} = {part}" for part in range(parts)] if parts > 1 else ["true"]
 
     def sample_users(self, n: int, seed: int) -> None:
         """Keep the ``n`` users whose MD5 with the seed is lowest, which are the same ones on every machine."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataset_prep import event_log
 from dataset_prep.errors import PreparationError
 from dataset_prep.event_log import EventLog, open_event_log
 from tests.dataset_prep import layouts
@@ -15,6 +16,8 @@ from tests.dataset_prep import layouts
 EVENT = st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(0, 5))
 LOGS = st.lists(EVENT, min_size=1, max_size=40)
 COLUMNS = {"user_id": "token", "item_id": "token", "timestamp": "float"}
+AT_ONCE = st.sampled_from([1, 7, 10_000_000])
+"""Rows that a statement changes: few, so that a log is changed in several, or all."""
 few = settings(max_examples=15, deadline=None)
 
 
@@ -26,7 +29,9 @@ def after(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("log")
 
-    def apply(rows, change, order="raw", batches=1):
+    def apply(rows, change, order="raw", batches=1, at_once=None):
+        if at_once:
+            patch.setattr(event_log, "ROWS_AT_ONCE", at_once)
         log = EventLog(shared.connection, COLUMNS)
         table = pa.table(list(zip(*rows, strict=True)), names=list(COLUMNS))
         size = -(-len(rows) // batches)
@@ -36,7 +41,7 @@ def after(tmp_path_factory):
         header, *lines = (folder / "out.inter").read_text().splitlines()
         return header, [tuple(map(int, line.split("\t"))) for line in lines]
 
-    with open_event_log(folder, COLUMNS, "200MB") as shared:
+    with open_event_log(folder, COLUMNS, "200MB") as shared, pytest.MonkeyPatch.context() as patch:
         yield apply
 
 
@@ -55,19 +60,19 @@ def test_raw_order_and_every_row_are_kept(after, events, batches):
 
 
 @few
-@given(LOGS)
-def test_deduplication_keeps_the_first_or_last_in_time_at_its_position(after, events):
+@given(LOGS, AT_ONCE)
+def test_deduplication_keeps_the_first_or_last_in_time_at_its_position(after, events, at_once):
     groups = earliest_first(events, lambda row: row[:2])
     first = [events[k] for k in sorted(group[0] for group in groups)]
     last = [events[k] for k in sorted(group[-1] for group in groups)]
-    assert after(events, lambda log: log.deduplicate("keep-first"))[1] == first
-    assert after(events, lambda log: log.deduplicate("keep-last"))[1] == last
+    assert after(events, lambda log: log.deduplicate("keep-first"), at_once=at_once)[1] == first
+    assert after(events, lambda log: log.deduplicate("keep-last"), at_once=at_once)[1] == last
 
 
 @few
-@given(LOGS)
-def test_counting_duplicates_conserves_interactions(after, events):
-    header, rows = after(events, lambda log: log.deduplicate("count"))
+@given(LOGS, AT_ONCE)
+def test_counting_duplicates_conserves_interactions(after, events, at_once):
+    header, rows = after(events, lambda log: log.deduplicate("count"), at_once=at_once)
     assert header.endswith("\tinteractions:float")
     repeats = Counter(row[:2] for row in events)
     assert {row[:2]: row[3] for row in rows} == repeats
@@ -75,10 +80,10 @@ def test_counting_duplicates_conserves_interactions(after, events):
 
 
 @few
-@given(LOGS, st.integers(1, 4))
-def test_the_last_events_of_each_user_are_kept(after, events, n):
+@given(LOGS, st.integers(1, 4), AT_ONCE)
+def test_the_last_events_of_each_user_are_kept(after, events, n, at_once):
     kept = sorted(k for group in earliest_first(events, lambda row: row[0]) for k in group[-n:])
-    assert after(events, lambda log: log.keep_last(n))[1] == [events[k] for k in kept]
+    assert after(events, lambda log: log.keep_last(n), at_once=at_once)[1] == [events[k] for k in kept]
 
 
 @few
