@@ -6,7 +6,7 @@ The target is never counted as sampled: it enters with its own logit, and where 
 the estimate of the normalizer unbiased, and its gradient the corrected one of Khrylchenko et al. (arXiv 2507.09331).
 
 Several samples in a batch cost no more products than one, as each meets fewer rows, but together they reach more classes in
-every step: on Amazon Beauty, one sample of a tenth of the items loses 5% of NDCG@10 against the full cross-entropy, 8 samples
+every step. On Amazon Beauty, one sample of a tenth of the items loses 5% of NDCG@10 against the full cross-entropy, 8 samples
 lose 2% and 32 nothing (results/README.md).
 """
 
