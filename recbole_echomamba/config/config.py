@@ -164,6 +164,9 @@ class Config(RecBoleConfig):
             final.pop(key, None)
         if "train_neg_sample_args" not in self.external_config_dict and self._needs_no_negatives(final):
             final["train_neg_sample_args"] = None
+        if "normalize_all" not in self.external_config_dict and final.get("time_gaps") is True and final.get("normalize_all"):
+            # a default of RecBole's ml-100k; the gaps are read in seconds
+            final["normalize_all"] = False
         final["eval_args"] = self._complete_eval_args(self.external_config_dict.get("eval_args", {}), final["metrics"])
         check_settings(final, self.internal_config_dict)
         check_model_settings(self.model, final)
@@ -217,6 +220,8 @@ class Config(RecBoleConfig):
         defaults["eval_args"] = self._complete_eval_args({}, self["metrics"])
         if self._needs_no_negatives(self.settings):
             defaults["train_neg_sample_args"] = None
+        if "normalize_all" not in self.external_config_dict:
+            defaults["normalize_all"] = self.settings.get("normalize_all")
         return defaults
 
     def _complete_eval_args(self, given: Any, metrics: Any) -> Any:

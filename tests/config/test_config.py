@@ -59,6 +59,8 @@ def test_the_authors_settings_are_the_defaults():
 
 def test_what_recbole_sets_for_a_dataset_or_model_stays():
     assert Config("SASRec", "ml-100k")["normalize_all"] is True
+    # times are read in seconds
+    assert Config("Mamba4Rec", "ml-100k", config_dict={"time_gaps": True})["normalize_all"] is False
     assert Config("SASRec", "ml-100k")["n_layers"] == 2
     assert Config("BERT4Rec", "ml-100k")["mask_ratio"] == 0.2
 
