@@ -26,6 +26,7 @@ from recbole_echomamba.models import RECOMMENDERS
 from recbole_echomamba.system.errors import UserError
 from recbole_echomamba.system.files import check_writable, sha256
 from recbole_echomamba.system.ranks import is_distributed, is_main_process, process_rank
+from recbole_echomamba.system.signals import Interrupted
 from recbole_echomamba.system.terminal import PROGRESS, RunLog, is_verbose, run_log, showing_progress
 from recbole_echomamba.training import checkpoint
 from recbole_echomamba.training.distributed import spawn_ranks, torchrun_settings
@@ -338,4 +339,7 @@ def _train_and_test(trainer: Trainer, built: Experiment, saved: bool) -> dict:
         trainer.fit(built.train, None, saved=saved, show_progress=show_progress)
         return {}
     trainer.fit(built.train, built.valid, saved=saved, show_progress=show_progress)
-    return trainer.evaluate(built.test, load_best_model=saved, show_progress=show_progress) or {}
+    try:
+        return trainer.evaluate(built.test, load_best_model=saved, show_progress=show_progress) or {}
+    except KeyboardInterrupt:
+        raise Interrupted(trainer.interruption_message()) from None

@@ -164,7 +164,11 @@ class Config(RecBoleConfig):
             final.pop(key, None)
         if "train_neg_sample_args" not in self.external_config_dict and self._needs_no_negatives(final):
             final["train_neg_sample_args"] = None
-        if "normalize_all" not in self.external_config_dict and final.get("time_gaps") is True and final.get("normalize_all"):
+        if (
+            "normalize_all" not in self.external_config_dict
+            and final.get("time_gaps") is True
+            and final.get("normalize_all")
+        ):
             # a default of RecBole's ml-100k; the gaps are read in seconds
             final["normalize_all"] = False
         final["eval_args"] = self._complete_eval_args(self.external_config_dict.get("eval_args", {}), final["metrics"])

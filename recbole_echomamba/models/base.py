@@ -55,7 +55,8 @@ class StateSpaceRecommender(SequentialRecommender):
         sparse = config["learner"] == "lazy_adam"
         if sparse and self.loss_type == "CE":
             raise UserError(
-                "learner: lazy_adam updates the items that a step reads, and loss_type: CE reads all; set loss_type: SampledCE"
+                "learner: lazy_adam updates the items that a step reads, and loss_type: CE reads all; set loss_type: SampledCE "
+                "or BPR"
             )
         self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0, sparse=sparse)
         self.train_negatives = config["train_negatives"]

@@ -167,7 +167,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
             received_after_last_batch = self._signal_received()
         self._complete_epoch()
         if received_after_last_batch:
-            raise Interrupted(self._interruption_message())
+            raise Interrupted(self.interruption_message())
         return best
 
     def resume(self, directory: Path | str) -> None:
@@ -287,7 +287,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
 
             def loss_unless_interrupted(interaction):
                 if self._signal_received():
-                    raise Interrupted(self._interruption_message())
+                    raise Interrupted(self.interruption_message())
                 bar.update()
                 return loss_func(interaction)
 
@@ -296,7 +296,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
             except RuntimeError:
                 # Another process stopped one batch earlier, and this one waited for its gradients in vain
                 if self._signal_received():
-                    raise Interrupted(self._interruption_message()) from None
+                    raise Interrupted(self.interruption_message()) from None
                 raise
         total = float(sum(loss) if isinstance(loss, tuple) else loss)
         self.history.append({"epoch": epoch_idx, "train_loss": total, "seconds": time.perf_counter() - started})
@@ -364,7 +364,8 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
         """Return the states of this process among those that :meth:`_gather_random_states` has gathered."""
         return states[torch.distributed.get_rank()] if isinstance(states, list) else states
 
-    def _interruption_message(self) -> str:
+    def interruption_message(self) -> str:
+        """Return what an interrupted run tells its user: how far it came, and how to go on."""
         if not is_main_process(self.config):
             return "interrupted"
         if self.run_directory is None:

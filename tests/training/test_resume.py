@@ -102,6 +102,22 @@ def test_an_interruption_in_the_last_validation_is_not_lost(settings, uninterrup
     assert_same_run(resume_after(interruption), whole)
 
 
+def test_an_interruption_of_the_test_says_how_to_resume(settings, uninterrupted, monkeypatch):
+    whole = uninterrupted("Mamba4Rec", epochs=2)
+    evaluate = Trainer._full_sort_batch_eval
+
+    def signalled(self, batch):
+        if "valid_score" in self.history[-1] and len(self.history) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(self, batch)
+
+    monkeypatch.setattr(Trainer, "_full_sort_batch_eval", signalled)
+    with pytest.raises(Interrupted, match=r"^interrupted after 2 epochs; resume it with --resume=") as interruption:
+        run("Mamba4Rec", "cycle", config_dict={**settings, "epochs": 2})
+    monkeypatch.undo()
+    assert_same_run(resume_after(interruption), whole)
+
+
 def test_an_interruption_before_the_first_epoch_ends_can_be_resumed_too(settings, uninterrupted, monkeypatch):
     whole = uninterrupted("Mamba4Rec", epochs=2)
     monkeypatch.setattr(Trainer, "_check_nan", lambda self, loss: os.kill(os.getpid(), signal.SIGINT))
