@@ -13,6 +13,7 @@ from benchmarks import (
     ablations,
     learning_curve,
     models,
+    paired_test,
     race_report,
     scaling,
     scan,
@@ -271,3 +272,22 @@ def test_an_ablation_encodes_histories_without_its_part(name, part):
     at_end = model.encode(batch["item_id_list"], batch["item_length"])
     everywhere = model.encode_all(batch["item_id_list"])[torch.arange(3), batch["item_length"] - 1]
     torch.testing.assert_close(at_end, everywhere, rtol=1e-4, atol=1e-5)
+
+
+def test_groups_of_runs_are_tested_against_the_first(tmp_path):
+    ranks = {"a1": [1, 1, 1, 1], "a2": [1, 1, 1, 2], "b1": [2, 2, 50, 1], "b2": [2, 3, 50, 1]}
+    for name, of_users in ranks.items():
+        (tmp_path / name).mkdir()
+        gains = np.where(np.array(of_users) <= 10, 1 / np.log2(np.array(of_users) + 1), 0)
+        metrics = {"ndcg@10": float(gains.mean())}
+        kept = dict.fromkeys(["model", "seed", "config", "config_hash", "data_hash", "machine", "versions", "history"])
+        result = {**kept, "test_result": metrics, "test_result_unseen": metrics}
+        (tmp_path / name / "result.json").write_text(json.dumps(result))
+        users = {"user": list("pqrs"), "item": list("wxyz"), "rank": of_users, "rank_unseen": of_users}
+        pd.DataFrame(users).to_parquet(tmp_path / name / "test_ranks.parquet")
+    groups = [f"{label}={tmp_path}/{label}1,{tmp_path}/{label}2" for label in "ab"]
+    paired_test.main([*groups, f"--json={tmp_path}/p.json"])
+    first, second, *_ = json.loads((tmp_path / "p.json").read_text())["figures"]
+    assert (first["label"], first["seeds"], "difference" in first) == ("a", 2, False)
+    assert second["difference"]["mean"] == pytest.approx(second["mean"] - first["mean"])
+    assert 0 < second["difference"]["p"] < 1
