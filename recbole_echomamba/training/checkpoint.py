@@ -120,8 +120,24 @@ def random_states() -> dict:
     }
 
 
-def restore_random_states(states: dict) -> None:
-    """Set the generators to the states that :func:`random_states` returned."""
+def gather_random_states(processes: int) -> dict | list[dict]:
+    """Return what :func:`random_states` returns; a list with that of every process where there are several.
+
+    Args:
+        processes: processes of the run, all of which must call this.
+    """
+    own = random_states()
+    if processes == 1:
+        return own
+    gathered: list[dict] = [{}] * processes
+    torch.distributed.all_gather_object(gathered, own)
+    return gathered
+
+
+def restore_random_states(states: dict | list[dict]) -> None:
+    """Set the generators of this process to the states that :func:`gather_random_states` or :func:`random_states` returned."""
+    if isinstance(states, list):
+        states = states[torch.distributed.get_rank()]
     version, keys, position = states["python"]
     random.setstate((version, tuple(keys), position))
     name, keys, *rest = states["numpy"]

@@ -154,7 +154,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
             write_vocabulary(self.run_directory, train_data.dataset, self.data_hash)
         if self._resumed_state:
             train_data.generator.set_state(self._resumed_state["data_order"].cpu())
-            checkpoint.restore_random_states(self._own_random_states(self._resumed_state["random"]))
+            checkpoint.restore_random_states(self._resumed_state["random"])
             if self._scheduler:
                 restore_schedule(self._scheduler, self._resumed_state["scheduler"])
         if self.finished:
@@ -331,7 +331,7 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
     def _save_state(self):
         if not self._saved:
             return
-        random_states = self._gather_random_states()
+        random_states = checkpoint.gather_random_states(self._processes)
         if not is_main_process(self.config):
             return
         state = {
@@ -349,20 +349,6 @@ class Trainer(RecBoleTrainer, _DistributedSetup):
             "history": self.history,
         }
         checkpoint.save_state(self.run_directory / STATE_FILE, state)
-
-    def _gather_random_states(self) -> dict | list[dict]:
-        """Return the states of the random generators; a list of those of every process where there are several."""
-        own = checkpoint.random_states()
-        if not is_distributed(self.config):
-            return own
-        gathered: list[dict] = [{}] * self._processes
-        torch.distributed.all_gather_object(gathered, own)
-        return gathered
-
-    @staticmethod
-    def _own_random_states(states: dict | list[dict]) -> dict:
-        """Return the states of this process among those that :meth:`_gather_random_states` has gathered."""
-        return states[torch.distributed.get_rank()] if isinstance(states, list) else states
 
     def interruption_message(self) -> str:
         """Return what an interrupted run tells its user: how far it came, and how to go on."""
