@@ -15,12 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.timing import format_table
-from recbole_echomamba.comparison.statistics import (
-    compute_deviation,
-    compute_ndcg_per_target,
-    correct_by_holm,
-    run_paired_test,
-)
+from recbole_echomamba.comparison.statistics import compare_ranks, compute_deviation
 from recbole_echomamba.system.files import write_text
 
 COLUMNS = {"rank": "test_result", "rank_unseen": "test_result_unseen"}
@@ -41,11 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     if len(hashes) > 1:
         raise SystemExit("the runs are of different data")
     figures = [figure for column in COLUMNS for figure in compare_groups(groups, results, column, options.k)]
-    print(
-        format_table(
-            ["", "ranked", "seeds", f"NDCG@{options.k}", "to the first", "p (Holm)"], [describe(f) for f in figures]
-        )
-    )
+    header = ["", "ranked", "seeds", f"NDCG@{options.k}", "to the first", "p (Holm)"]
+    print(format_table(header, [describe(figure) for figure in figures]))
     if options.json:
         kept = (
             "model",
@@ -64,27 +56,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def compare_groups(groups: dict[str, list[Path]], results: dict[str, list[dict]], column: str, k: int) -> list[dict]:
     """Return the NDCG of each group, and its paired difference over users from the first group."""
-    gains = {}
-    for label, runs in groups.items():
-        ranks = pd.concat([pd.read_parquet(run / "test_ranks.parquet") for run in runs])
-        gains[label] = compute_ndcg_per_target(ranks, k, column)
-    first, *others = gains
-    tests = [run_paired_test(label, (gains[label] - gains[first]).to_numpy()) for label in others]
-    corrected = correct_by_holm([test.p for test in tests])
+
+    def read_ranks(label: str) -> pd.DataFrame:
+        return pd.concat([pd.read_parquet(run / "test_ranks.parquet") for run in groups[label]])
+
     figures = []
-    for label in gains:
+    for label in groups:
         metrics = np.array([result[COLUMNS[column]][f"ndcg@{k}"] for result in results[label]])
-        figures.append(
-            {
-                "label": label,
-                "column": column,
-                "seeds": len(metrics),
-                "mean": metrics.mean(),
-                "sd": compute_deviation(metrics),
-            }
-        )
-    for figure, test, p in zip(figures[1:], tests, corrected, strict=True):
-        figure["difference"] = {**asdict(test), "p_holm": p}
+        sd = compute_deviation(metrics)
+        figures.append({"label": label, "column": column, "seeds": len(metrics), "mean": metrics.mean(), "sd": sd})
+    differences = compare_ranks(groups, next(iter(groups)), read_ranks, k, column)
+    for figure, difference in zip(figures[1:], differences, strict=True):
+        figure["difference"] = asdict(difference)
     return figures
 
 
@@ -97,7 +80,7 @@ def describe(figure: dict) -> list:
         figure["seeds"],
         f"{figure['mean']:.4f} ± {figure['sd']:.4f}",
         f"{difference['mean']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})" if difference else "",
-        f"{difference['p_holm']:.2g}" if difference else "",
+        f"{difference['p']:.2g}" if difference else "",
     ]
 
 

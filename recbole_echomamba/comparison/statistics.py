@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,11 +43,7 @@ def choose_cutoff(config) -> int:
 
 
 def compare_with_baseline(comparison: Comparison, k: int, column: str = "rank") -> list[Difference]:
-    """Test each row but the baseline: a paired t-test over users on NDCG@k, two-sided, Holm-corrected over the rows.
-
-    The NDCG of each user is averaged over the seeds of a model first: users are the sample, and more seeds do not make it
-    larger. Most differences are zero, but with hundreds of users and more their mean is close enough to normal for the
-    t-test.
+    """Test each row of a comparison but the baseline, by :func:`compare_ranks`.
 
     Args:
         comparison: the results.
@@ -61,17 +58,40 @@ def compare_with_baseline(comparison: Comparison, k: int, column: str = "rank") 
     """
     if comparison.baseline is None:
         return []
-    baseline = compute_ndcg_per_target(comparison.ranks(comparison.baseline), k, column)
+    return compare_ranks(comparison.results, comparison.baseline, comparison.ranks, k, column)
+
+
+def compare_ranks(
+    labels: Iterable[str], baseline: str, ranks: Callable[[str], pd.DataFrame], k: int, column: str = "rank"
+) -> list[Difference]:
+    """Test rows against a baseline: a paired t-test over users on NDCG@k, two-sided, Holm-corrected over the rows.
+
+    The NDCG of each user is averaged over the seeds of a model first: users are the sample, and more seeds do not make it
+    larger. Most differences are zero, but with hundreds of users and more their mean is close enough to normal for the
+    t-test.
+
+    Args:
+        labels: those of all rows; that of the baseline is left out.
+        baseline: the label of the row that the others are tested against.
+        ranks: gives the ranks of a row, see :func:`compute_ndcg_per_target`.
+        k: the cutoff.
+        column: see :func:`compare_with_baseline`.
+
+    Returns:
+        One difference for each row, in the order of ``labels``.
+
+    Raises:
+        UserError: a row and the baseline were tested on different targets.
+    """
+    expected = compute_ndcg_per_target(ranks(baseline), k, column)
     differences = []
-    for label in comparison.results:
-        if label == comparison.baseline:
+    for label in labels:
+        if label == baseline:
             continue
-        ndcg = compute_ndcg_per_target(comparison.ranks(label), k, column)
-        if not ndcg.index.equals(baseline.index):
-            raise UserError(
-                f"{label} and {comparison.baseline} were tested on different targets; run both on the same data"
-            )
-        differences.append(run_paired_test(label, (ndcg - baseline).to_numpy()))
+        ndcg = compute_ndcg_per_target(ranks(label), k, column)
+        if not ndcg.index.equals(expected.index):
+            raise UserError(f"{label} and {baseline} were tested on different targets; run both on the same data")
+        differences.append(run_paired_test(label, (ndcg - expected).to_numpy()))
     corrected = correct_by_holm([difference.p for difference in differences])
     for difference, p in zip(differences, corrected, strict=True):
         difference.p = p

@@ -192,12 +192,12 @@ class WindowedDataset(CompatibleDataset):
 
     def _sort_interactions(self) -> None:
         """Sort by user and time, with rows of equal time in the order of the file, and narrow ids and floats to 32 bits."""
-        # each column is released when the next is taken, so that only one exists twice
         columns = {name: self.inter_feat.pop(name).to_numpy() for name in list(self.inter_feat)}
         user, time = columns[self.uid_field], columns[self.time_field]
         order = np.lexsort((time if self.config["exact_time_order"] else time.astype(np.float32), user))
         self.reordered_users = count_reordered_users(user[order], time[order])
         del user, time
+        # each unsorted column is released before the next is sorted, so that only one exists twice
         for name in columns:
             columns[name] = columns[name].astype(STORED_TYPES[self.field2type[name]], copy=False)[order]
         self.inter_feat = pd.DataFrame(columns, copy=False)
